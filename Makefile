@@ -1,0 +1,37 @@
+# Each target does all of its set-up. PYTHON names the interpreter, ARGS goes to the demo, TESTS to pytest.
+PYTHON ?= python3
+ARGS ?=
+TESTS ?=
+DEV = .venv/dev
+DEMO = .venv/demo
+
+.PHONY: demo test check docs clean
+
+demo: $(DEMO)/.ready
+	$(DEMO)/bin/taskqueue demo $(ARGS)
+
+test: $(DEV)/.ready
+	$(DEV)/bin/python -m pytest $(TESTS)
+
+check: $(DEV)/.ready
+	$(DEV)/bin/ruff check src tests docs
+	$(DEV)/bin/ruff format --check src tests docs
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+
+docs: $(DEV)/.ready
+	$(DEV)/bin/python -m sphinx -W -b html docs docs/_build/html
+
+clean:
+	rm -rf .venv docs/_build
+
+# The demo gets nothing but the package; constraints.txt holds the versions that were tested together.
+$(DEMO)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(DEV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pyramid,test,docs,check]'
+	touch $@
