@@ -1,0 +1,275 @@
+"""The contracts: what a backend is asked, by whom, when, and what may fail. Imports nothing of ours.
+
+A backend stores records as opaque bytes beside a few columns that it needs for choosing and counting. It knows
+no settings, no requests and no transactions. ``TaskQueue`` is the contract as an abstract class, for type
+checkers; ``ITaskQueue`` is the same contract as an interface, for ``verifyObject``.
+
+Times are seconds since the epoch by the backend's own clock, durations are seconds. ``timeout`` bounds a whole
+call, waiting for locks and connections included. Any verb may raise ``BackendUnavailableError``; after that the
+caller must assume nothing about whether it happened, and every verb that changes something may be repeated.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+from zope.interface import classImplements
+from zope.interface.common import ABCInterface
+
+Verdict = Literal["publish", "discard", "hold"]
+
+CLAIM_COUNT_LIMIT = 100
+CLAIM_BYTES_LIMIT = 1024 * 1024
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One task as a backend stores it. ``body`` and ``secrets`` are opaque; the other fields are columns.
+
+    ``add`` makes ``id``, ``body``, ``secrets``, ``priority`` and ``due``; the backend keeps the rest.
+    """
+
+    id: str
+    body: bytes
+    secrets: bytes | None = None  # payload and credentials; None once they are wiped
+    priority: int = 0  # higher first
+    due: float = 0.0  # not before this time; 0 is at once
+    state: str = ""
+    claim_number: int = 0  # counts every claim, never repeats
+    attempts: int = 0
+    deaths: int = 0
+    suspect: bool = False  # its owner died while it ran: claimed singly from now on
+    owner: str = ""  # who staged it, or who runs it
+    consumer: str = ""
+    envelope: bytes = b""  # of a staged or held record
+    outcome: bytes = b""  # of the last replay
+    staged_at: float | None = None
+    published_at: float | None = None
+    first_claimed_at: float | None = None
+    claimed_at: float | None = None
+    finished_at: float | None = None
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """One incarnation of a process that adds or consumes. Host and pid inform people; nothing is decided by them."""
+
+    id: str
+    host: str
+    pid: int
+    started_at: float
+    consumers: tuple[str, ...] = ()  # names of those that take from this queue; none in a process that only adds
+
+
+class OwnerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An owner as the store knows it."""
+
+    owner: Owner
+    alive: bool
+    seen_at: float  # when its lease was last renewed
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one claim. A settlement with an old claim number changes nothing."""
+
+    id: str
+    claim_number: int
+    state: Literal["ready", "scheduled", "done", "dead"]
+    delay: float = 0.0  # of "scheduled": due so many seconds from now
+    attempts: int = 0  # how many attempts this claim spent: 0 or 1
+    outcome: bytes | None = None  # None leaves the last one
+    wipe: bool = False  # forget the secrets
+    started: bool = True  # False: given back before it started, so it is no longer its first claim
+
+
+class Exchanged(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one exchange."""
+
+    claimed: tuple[Record, ...] = ()
+    refused: tuple[str, ...] = ()  # ids whose settlement came too late: claimed by another, finished or gone
+    suspects_wait: bool = False  # a suspect is ready, and is handed out only to a consumer that is idle
+    next_due: float | None = None  # seconds until the next scheduled task is due
+    paused: bool = False
+
+
+class Reclaimed(msgspec.Struct, frozen=True, kw_only=True):
+    """What an upkeep took from owners that are gone: ids."""
+
+    ready: tuple[str, ...] = ()
+    dead: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many tasks a queue holds, by state, and how long the oldest has waited to run."""
+
+    states: Mapping[str, int]  # every state but "gone", zero included
+    oldest_ready_age: float | None
+    paused: bool
+
+
+class TaskQueue(ABC):
+    """One queue in one backend.
+
+    A constructor takes ``name``, ``prefix``, ``length_limit`` and the options that its class declares, as keywords. It
+    is inert: it opens nothing and starts nothing. All verbs may be called from any thread; in a forked child a
+    backend opens connections of its own.
+    """
+
+    name: str
+    prefix: str
+    # "durable": survives the process; "shared": other processes see the same tasks
+    capabilities: frozenset[str]
+
+    # ---- the way in; the producer calls these, inside a request ----------------------------------------------
+
+    @abstractmethod
+    def stage(self, records: Sequence[Record], envelope: bytes, owner_id: str, timeout: float) -> None:
+        """Put aside durably, before the commit. All or none; ids already known stay as they are.
+
+        Called in the before-commit hook, and in the vote for what was added since. The owner has beaten before.
+        Raises QueueFullError when the queue would hold more than its limit, counted over all states that wait.
+        """
+
+    @abstractmethod
+    def publish(self, records: Sequence[Record], timeout: float) -> None:
+        """Make runnable, after the commit. Carries the bodies: what is not stored is stored now.
+
+        A staged or held record becomes ready, or scheduled when its ``due`` lies ahead. One that is already
+        published, running, finished, or gone within the last hour stays as it is. Never limited.
+        """
+
+    @abstractmethod
+    def discard(self, ids: Collection[str], timeout: float) -> None:
+        """Forget what is staged or held, after an abort. Published ones stay; unknown ids are fine."""
+
+    # ---- in doubt; the keeper and the command line call these ------------------------------------------------
+
+    @abstractmethod
+    def staged(self, limit: int = 100, after: str = "") -> Sequence[Record]:
+        """Records that are staged or held, by id, from the one after ``after``; their envelope is filled in."""
+
+    @abstractmethod
+    def settle(self, ids: Collection[str], verdict: Verdict) -> int:
+        """Decide what is staged or held: "publish", "discard", or "hold" until somebody decides. Returns how many
+        changed. A record that is no longer staged or held stays as it is."""
+
+    # ---- the way out; a consumer's one fetching thread calls these -------------------------------------------
+
+    @abstractmethod
+    def exchange(
+        self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
+    ) -> Exchanged:
+        """Hand in what became of earlier claims, and claim up to ``wanted`` ready tasks: one round trip.
+
+        Tasks that are due are promoted first. Claims go by priority, the higher first, then by id, the older first; at
+        most 100 tasks and 1 MiB of bodies and secrets in one call, but always one if any is ready. ``wanted`` may be
+        0. A paused queue takes settlements and hands out nothing. A suspect is claimed by itself, and only when
+        ``alone`` says that the consumer runs nothing else; otherwise ``suspects_wait`` tells that one is ready.
+        """
+
+    @abstractmethod
+    def release(self, owner_id: str, consumer: str, holding: Collection[str]) -> int:
+        """Give back what the store holds in this consumer's name but for ``holding``: ready, nothing spent.
+
+        Called after an exchange whose answer was lost. Returns how many.
+        """
+
+    @abstractmethod
+    def wait(self, seen: int, timeout: float) -> int:
+        """Block until there may be something to exchange; return a number for the next call's ``seen``.
+
+        Returns at once when a hint came since ``seen`` was returned, else with the next hint, ``wake``, or after
+        ``timeout``. Hints may be false, and may be missed when another process gives them: poll behind it.
+        """
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Make everybody in this process who waits, or waits next, return."""
+
+    # ---- upkeep; the keeper and each consumer's upkeep call these --------------------------------------------
+
+    @abstractmethod
+    def beat(self, owner: Owner, lease: float, timeout: float) -> None:
+        """Take the owner's lease on all that it staged and runs, or renew it, for ``lease`` seconds."""
+
+    @abstractmethod
+    def retire(self, owner_id: str) -> None:
+        """End the lease at once, in a clean shutdown: what the owner still holds is as if it had died."""
+
+    @abstractmethod
+    def owners(self) -> Sequence[OwnerStatus]:
+        """Who holds or held a lease, oldest first."""
+
+    @abstractmethod
+    def reclaim(self, max_deaths: int) -> Reclaimed:
+        """Take back from owners whose lease has lapsed: what they ran is ready again, and suspect; what they staged is
+        held. A task that was claimed as a suspect has died once more; with ``max_deaths`` it is dead."""
+
+    @abstractmethod
+    def promote(self) -> float | None:
+        """Make ready what is due; return the seconds until the next is due, None when nothing is scheduled."""
+
+    @abstractmethod
+    def prune(
+        self, keep_done: float, keep_done_count: int, keep_dead: float | None, keep_secrets: float
+    ) -> Mapping[str, int]:
+        """Delete done tasks older than ``keep_done`` seconds or beyond the newest ``keep_done_count``, dead ones older
+        than ``keep_dead`` (None: never), wipe the secrets of the dead after ``keep_secrets``. A bounded piece of work
+        at a time; returns how many as ``{"done": n, "dead": n, "wiped": n}``: call again while any is not 0."""
+
+    # ---- looking and mending; the command line and the monitor call these ------------------------------------
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many tasks are ready or scheduled."""
+
+    @abstractmethod
+    def counts(self) -> Counts:
+        """How many tasks there are in each state."""
+
+    @abstractmethod
+    def get(self, task_id: str) -> Record | None:
+        """One record, None when it is unknown or gone."""
+
+    @abstractmethod
+    def list(
+        self, states: Collection[str], limit: int = 100, after: str = "", newest_first: bool = False
+    ) -> Sequence[Record]:
+        """Records in these states by id, from the one beyond ``after`` in the order asked for."""
+
+    @abstractmethod
+    def requeue(self, ids: Collection[str]) -> Sequence[str]:
+        """Dead or scheduled tasks are ready at once, attempts and deaths at zero. Returns the ids that are; one whose
+        secrets were wiped stays dead."""
+
+    @abstractmethod
+    def delete(self, ids: Collection[str]) -> Sequence[str]:
+        """Forget tasks that are ready, scheduled, done or dead. Returns the ids that were."""
+
+    @abstractmethod
+    def purge(self, states: Collection[str]) -> int:
+        """Delete all tasks in these states (of ready, scheduled, done, dead). Returns how many."""
+
+    @abstractmethod
+    def pause(self) -> None:
+        """Hand out no more tasks, to anyone, until ``resume``. Adding goes on."""
+
+    @abstractmethod
+    def resume(self) -> None:
+        """Hand out tasks again."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close what this process has open; it opens again when needed. May come twice."""
+
+
+class ITaskQueue(ABCInterface):  # type: ignore[misc]  # zope.interface publishes no types
+    """``TaskQueue`` as an interface: the same verbs with the same words."""
+
+    abc = TaskQueue
+
+
+classImplements(TaskQueue, ITaskQueue)

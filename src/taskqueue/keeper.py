@@ -1,0 +1,328 @@
+"""The keeper: this process's own upkeep, wherever tasks are added or consumed.
+
+It makes the process an owner, renews its lease on every queue that it uses, publishes again what could not be
+published after a commit, and tells ``add`` at once that a backend is down instead of letting each request wait for it.
+After a fork the child has another keeper, with another owner and an empty list. Knows no transactions and no requests.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import math
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Collection, Sequence
+
+from . import notices
+from .errors import BackendError, BackendUnavailableError
+from .interfaces import Owner, Record, Verdict
+from .notices import Event
+from .queues import Queue
+
+DEFAULT_LEASE = 60.0
+DEFAULT_RENEW = 15.0
+PROBE_SECONDS = 1.0
+PROBE_TIMEOUT = 2.0
+FIRST_BEAT_SECONDS = 0.05
+LAST_TRY_SECONDS = 2.0
+REDO_BATCH = 100  # records of one call: as many as can be expected to be stored within its time
+
+
+class _Kept:
+    """What the keeper knows of one queue."""
+
+    __slots__ = (
+        "beaten_at",
+        "changes",
+        "consumers",
+        "down",
+        "down_reports",
+        "lease",
+        "queue",
+        "redo",
+        "renew",
+        "trouble",
+        "verdicts",
+    )
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.consumers: tuple[str, ...] = ()
+        self.lease = DEFAULT_LEASE
+        self.renew = DEFAULT_RENEW
+        self.beaten_at: float | None = None  # monotonic; None before the first beat, and when another is due at once
+        self.changes = 0  # of what a beat says
+        self.down = False
+        self.down_reports = 0  # what began before the last one says nothing against it
+        self.trouble = ""  # an error of our own or of the backend's, told once
+        self.redo: dict[str, Record] = {}
+        self.verdicts: dict[str, Verdict] = {}  # by task id
+
+    def seconds_since_beat(self) -> float:
+        beaten_at = self.beaten_at  # read once: other threads reset it
+        return math.inf if beaten_at is None else time.monotonic() - beaten_at
+
+    def change(self) -> None:
+        """The next beat says something else than the last one: it is due at once."""
+        self.changes += 1
+        self.beaten_at = None
+
+
+class Keeper:
+    """The upkeep of one process. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self.owner_id = secrets.token_hex(8)
+        self._pid = os.getpid()
+        self._started_at = time.time()
+        self._changed = threading.Condition()
+        self._kept: dict[int, _Kept] = {}
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    # ---- called by the producer, inside requests ----
+
+    def refuse_if_down(self, queue: Queue) -> None:
+        """Raise at once while a backend is known to be down: one request waited for it, no other has to."""
+        kept = self._kept.get(id(queue))
+        if kept is not None and kept.down:
+            raise BackendUnavailableError(
+                f"queue {queue.name!r} is unavailable; it is probed every {PROBE_SECONDS:g} s, try again later"
+            )
+
+    def hold_lease(self, queue: Queue, timeout: float) -> None:
+        """Make sure that this process has a lease on the queue; the first call beats, later ones cost nothing."""
+        kept = self._keep(queue)
+        if kept.seconds_since_beat() >= kept.lease:
+            reports = kept.down_reports
+            self._beat(kept, timeout)
+            self._report_up(kept, reports)
+
+    def report_down(self, queue: Queue, error: BackendError) -> None:
+        """A call failed: refuse at once from now on, until a probe succeeds."""
+        with self._changed:
+            kept = self._keep(queue)
+            already, kept.down = kept.down, True
+            kept.down_reports += 1
+            self._changed.notify_all()
+        if not already:
+            notices.tell(Event.BACKEND_DOWN, queue=queue.name, detail=str(error))
+
+    def redo(self, queue: Queue, records: Sequence[Record], error: BackendError) -> None:
+        """These are committed and could not be published: do it again until it succeeds."""
+        with self._changed:
+            kept = self._keep(queue)
+            kept.redo.update((record.id, record) for record in records)
+            self._changed.notify_all()
+        ids = tuple(record.id for record in records)
+        notices.tell(Event.UNPUBLISHED, queue=queue.name, task_ids=ids, detail=str(error))
+
+    def settle_later(self, queue: Queue, ids: Collection[str], verdict: Verdict) -> None:
+        """These are staged, and could not be settled in their request's time: do it until it succeeds."""
+        with self._changed:
+            kept = self._keep(queue)
+            kept.verdicts.update(dict.fromkeys(ids, verdict))
+            self._changed.notify_all()
+
+    # ---- called by consumers ----
+
+    def register_consumer(self, queue: Queue, consumer: str, lease: float, renew: float) -> None:
+        """A consumer of this process takes from the queue; its lease is taken with the next beat."""
+        with self._changed:
+            kept = self._keep(queue)
+            kept.consumers = (*(name for name in kept.consumers if name != consumer), consumer)
+            kept.lease = lease if len(kept.consumers) == 1 else max(lease, kept.lease)
+            kept.renew = min(renew, kept.renew)
+            kept.change()
+            self._changed.notify_all()
+
+    def unregister_consumer(self, queue: Queue, consumer: str) -> None:
+        """That consumer has stopped, and runs nothing any more."""
+        with self._changed:
+            kept = self._keep(queue)
+            kept.consumers = tuple(name for name in kept.consumers if name != consumer)
+            kept.change()
+            self._changed.notify_all()
+
+    # ---- the thread ----
+
+    def stop(self) -> None:
+        """Try once more to publish what is left, end the leases, and stop. May come twice."""
+        if self._pid != os.getpid():
+            return  # a forked child has inherited this one: the lease is its parent's
+        with self._changed:
+            already, self._stopping = self._stopping, True
+            self._changed.notify_all()
+            thread = self._thread
+        if already:
+            return
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(PROBE_TIMEOUT + LAST_TRY_SECONDS)
+        for kept in list(self._kept.values()):
+            self._part(kept)
+
+    def forget(self, queue: Queue) -> None:
+        """This process uses the queue no more: publish what is left, end the lease."""
+        with self._changed:
+            kept = self._kept.pop(id(queue), None)
+        if kept is not None:
+            self._part(kept)
+
+    def unpublished(self) -> int:
+        """How many committed tasks wait in this process to be published."""
+        return sum(len(kept.redo) for kept in list(self._kept.values()))
+
+    def _keep(self, queue: Queue) -> _Kept:
+        kept = self._kept.get(id(queue))
+        if kept is not None:
+            return kept
+        with self._changed:
+            kept = self._kept.setdefault(id(queue), _Kept(queue))
+            if self._thread is None and not self._stopping:
+                thread = threading.Thread(target=self._run, name="taskqueue-keeper", daemon=True)
+                thread.start()
+                self._thread = thread
+            return kept
+
+    def _run(self) -> None:
+        while not self._stopping:
+            for kept in list(self._kept.values()):
+                self._tend(kept)
+            with self._changed:
+                if not self._stopping:
+                    self._changed.wait(self._pause_seconds())
+
+    def _tend(self, kept: _Kept) -> None:
+        """Renew the lease, catch up, and tell what that showed: a backend that is down or up again, or trouble."""
+        reports, is_renewed, trouble = kept.down_reports, False, ""
+        try:
+            self._renew(kept)
+            is_renewed = True
+            self._publish_again(kept)
+            self._settle_again(kept)
+        except BackendUnavailableError as error:
+            self.report_down(kept.queue, error)
+            return
+        except Exception as error:  # noqa: BLE001  # the keeper must outlive any error: leases depend on it
+            trouble = repr(error)
+        if is_renewed:
+            self._report_up(kept, reports)
+        if trouble and trouble != kept.trouble:
+            notices.tell(Event.CONSUMER_FAILED, queue=kept.queue.name, consumer="keeper", detail=trouble)
+        kept.trouble = trouble
+
+    def _renew(self, kept: _Kept) -> None:
+        if kept.down or kept.redo or kept.verdicts or kept.seconds_since_beat() >= kept.renew:
+            self._beat(kept, PROBE_TIMEOUT)
+
+    def _part(self, kept: _Kept) -> None:
+        """Do what can be done at once, and let go. The queue is not kept any more: errors are told, and that is all."""
+        for action in (self._publish_again, self._settle_again, self._retire):
+            try:
+                action(kept)
+            except Exception as error:  # noqa: BLE001  # the next one may succeed
+                detail = f"while letting go of the queue: {error!r}"
+                notices.tell(Event.CONSUMER_FAILED, queue=kept.queue.name, consumer="keeper", detail=detail)
+
+    def _retire(self, kept: _Kept) -> None:
+        kept.beaten_at = None  # whoever adds from now on needs another lease
+        kept.queue.backend.retire(self.owner_id)
+
+    def _beat(self, kept: _Kept, timeout: float) -> None:
+        with self._changed:
+            changes, lease, consumers = kept.changes, kept.lease, kept.consumers
+        owner = Owner(
+            id=self.owner_id,
+            host=socket.gethostname(),
+            pid=self._pid,
+            started_at=self._started_at,
+            consumers=consumers,
+        )
+        now = time.monotonic()
+        try:
+            kept.queue.backend.beat(owner, lease, timeout)
+        except BackendUnavailableError as error:
+            self.report_down(kept.queue, error)
+            raise
+        with self._changed:
+            if kept.changes == changes:  # else what was said is not true any more
+                kept.beaten_at = now
+
+    def _report_up(self, kept: _Kept, reports: int) -> None:
+        """It has answered; ``reports`` is how many there were before it was asked."""
+        with self._changed:
+            if kept.down_reports != reports:
+                return
+            was_down, kept.down = kept.down, False
+        if was_down:
+            notices.tell(Event.BACKEND_UP, queue=kept.queue.name)
+
+    def _publish_again(self, kept: _Kept) -> None:
+        while True:
+            with self._changed:
+                records = list(itertools.islice(kept.redo.values(), REDO_BATCH))
+            if not records:
+                return
+            kept.queue.backend.publish(records, LAST_TRY_SECONDS)
+            with self._changed:
+                for record in records:
+                    kept.redo.pop(record.id, None)
+            notices.tell(Event.PUBLISHED_LATE, queue=kept.queue.name, task_ids=tuple(record.id for record in records))
+
+    def _settle_again(self, kept: _Kept) -> None:
+        waiting = dict(kept.verdicts)
+        for verdict in sorted(set(waiting.values())):
+            ids = [task_id for task_id, wanted in waiting.items() if wanted == verdict]
+            kept.queue.backend.settle(ids, verdict)
+            with self._changed:
+                for task_id in ids:
+                    kept.verdicts.pop(task_id, None)
+
+    def _pause_seconds(self) -> float:
+        pause = DEFAULT_RENEW
+        for kept in self._kept.values():
+            if kept.down or kept.redo or kept.verdicts or kept.trouble:
+                pause = min(pause, PROBE_SECONDS)
+            elif kept.beaten_at is None:
+                pause = min(pause, FIRST_BEAT_SECONDS)
+            else:
+                pause = min(pause, max(0.0, kept.renew - kept.seconds_since_beat()))
+        return pause
+
+
+_keeper: Keeper | None = None
+_making = threading.Lock()
+
+
+def process_keeper() -> Keeper:
+    """The keeper of this process, made when it is first needed."""
+    global _keeper  # noqa: PLW0603  # one keeper a process
+    keeper = _keeper
+    if keeper is not None and keeper._pid == os.getpid():
+        return keeper
+    with _making:
+        if _keeper is None or _keeper._pid != os.getpid():
+            _keeper = Keeper()
+        return _keeper
+
+
+def _forget_in_child() -> None:
+    global _keeper, _making  # noqa: PLW0603
+    _keeper = None
+    _making = threading.Lock()  # the parent's may be held by a thread that the child does not have
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def _stop_at_exit() -> None:
+    if _keeper is not None:
+        _keeper.stop()
+
+
+# Registered on import, so that it runs after whatever stops the consumers: they need the lease until the end.
+atexit.register(_stop_at_exit)

@@ -1,0 +1,238 @@
+"""Every option once: its name, how it is read, its default, and one line of help.
+
+The ini file, Pyramid settings and keyword arguments are read through the same two tables, and so is the reference
+in the documentation. What cannot be used becomes a ConfigurationError of one line that names the place, the option and
+what is allowed there. Knows no files.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .converters import (
+    base_url,
+    boolean,
+    duration,
+    duration_or_for_ever,
+    header_names,
+    key_file,
+    keys,
+    name,
+    one_of,
+    outcomes,
+    size,
+    text,
+    whole_number,
+)
+from .errors import ConfigurationError
+from .record import MINIMUM_KEY_BYTES
+
+REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: ``convert`` raises ValueError, whose text says what is allowed."""
+
+    name: str
+    convert: Callable[[Any], Any]
+    default: Any
+    help: str
+    secret: bool = False  # its value is never shown
+
+
+QUEUE_OPTIONS = (
+    Option("type", text, "local", "local, sqlite, or the dotted path of a class of your own"),
+    Option("prefix", name, "taskqueue", "keeps sites apart that share a store"),
+    Option("payload_limit", size, 1024 * 1024, "a larger payload is refused by add"),
+    Option("header_limit", size, 32 * 1024, "more header bytes are refused by add"),
+    Option("length_limit", whole_number(1, "none"), None, "add fails while so many tasks wait; none for no limit"),
+    Option("base_url", base_url, "", "scheme, host and mount point of tasks that are added outside a request"),
+    Option("secret", keys, (), "keys that seal the records, newest first, 32 characters or more each", secret=True),
+    Option("secret_file", key_file, (), "a file with such keys, one a line", secret=True),
+    Option(
+        "in_doubt", one_of("hold", "publish", "discard"), "hold", "what to do with tasks whose commit nobody knows of"
+    ),
+    Option("copy_headers", header_names, None, "all, or the names of the request's headers that a task gets"),
+    Option("copy_remote_user", boolean, False, "give the task the request's REMOTE_USER"),
+)
+
+# Options of one type of queue only; the class of a dotted type declares its own as ``options``.
+BACKEND_OPTIONS: Mapping[str, tuple[Option, ...]] = {
+    "local": (),
+    "sqlite": (Option("path", text, REQUIRED, "the file; created, with its directory, when it is missing"),),
+}
+
+SERVER_OPTIONS = (
+    Option("queue", name, "default", "the queue to take tasks from"),
+    Option("concurrent_limit", whole_number(1), 1, "how many tasks run at the same time in each process"),
+    Option("retry_max_count", whole_number(0), 10, "how often a task that fails is tried again; 0 for never"),
+    Option("min_backoff", duration(), 5.0, "the wait before the first retry"),
+    Option("max_backoff", duration(), 3600.0, "the longest wait before a retry"),
+    Option("max_doublings", whole_number(0), 16, "how often the wait doubles before it grows steadily"),
+    Option("conflict_backoff", duration(), 0.5, "the wait after a conflict, in place of min_backoff"),
+    Option("lease", duration(1), 60.0, "a process that has not renewed its lease for so long counts as dead"),
+    Option("renew", duration(0.1), 15.0, "how often the lease is renewed, and what the dead left is looked for"),
+    Option("deadline", duration(0.1), 600.0, "a task that runs longer is reported as stuck, and its place is filled"),
+    Option("grace", duration(), 25.0, "how long a stopping process waits for the tasks that run"),
+    Option("prefetch", duration(), 0.05, "take so much work ahead, measured in time"),
+    Option("max_deaths", whole_number(1), 3, "a task is dead when its consumer has died of it so often"),
+    Option("outcomes", outcomes, {}, "changes to the outcome table, such as 302=done 4xx=retry"),
+    Option(
+        "consume", one_of("auto", "yes", "no"), "auto", "whether this process consumes; auto: if it serves requests"
+    ),
+    Option("keep_done", duration(), 86400.0, "how long done tasks can be looked at"),
+    Option("keep_done_count", whole_number(0), 10_000, "how many of them"),
+    Option("keep_dead", duration_or_for_ever, None, "how long dead tasks are kept"),
+    Option("keep_secrets", duration(), 86400.0, "how long dead tasks keep payload and credentials, to be run again"),
+)
+
+
+@dataclass(frozen=True)
+class QueueSettings:
+    """One ``[taskqueue:NAME]``, understood."""
+
+    queue: str = "default"
+    type: str = "local"
+    prefix: str = "taskqueue"
+    payload_limit: int = 1024 * 1024
+    header_limit: int = 32 * 1024
+    length_limit: int | None = None
+    base_url: str = ""
+    secret: tuple[bytes, ...] = field(default=(), repr=False)
+    in_doubt: str = "hold"
+    copy_headers: frozenset[str] | None = None
+    copy_remote_user: bool = False
+    backend_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    place: str = field(default="", repr=False, compare=False)  # of its type, for an error of its class
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """One ``[taskqueue-server:NAME]``, understood. Durations are seconds."""
+
+    name: str = "default"
+    queue: str = "default"
+    concurrent_limit: int = 1
+    retry_max_count: int = 10
+    min_backoff: float = 5.0
+    max_backoff: float = 3600.0
+    max_doublings: int = 16
+    conflict_backoff: float = 0.5
+    lease: float = 60.0
+    renew: float = 15.0
+    deadline: float = 600.0
+    grace: float = 25.0
+    prefetch: float = 0.05
+    max_deaths: int = 3
+    outcomes: Mapping[str, str] = field(default_factory=dict)
+    consume: str = "auto"
+    keep_done: float = 86400.0
+    keep_done_count: int = 10_000
+    keep_dead: float | None = None
+    keep_secrets: float = 86400.0
+
+
+@dataclass(frozen=True)
+class Section:
+    """The options given for one queue or consumer, and their place for an error; ``{option}`` is filled in there."""
+
+    name: str
+    options: Mapping[str, Any]
+    place: str
+
+    def error(self, option: object, message: str) -> ConfigurationError:
+        """The one line for an option of this section."""
+        return ConfigurationError(one_line(f"{self.place_of(option)}: {message}"))
+
+    def place_of(self, option: object) -> str:
+        """Where an option of this section stands. Names may hold braces of their own, so it is not ``str.format``."""
+        return self.place.replace("{option}", str(option))
+
+
+def one_line(text: str) -> str:
+    """Text with its line ends and other control characters escaped: an error is one line, whatever was in the file."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: ascii(match[0])[1:-1], text)
+
+
+def read_section(section: Section, table: Sequence[Option]) -> dict[str, Any]:
+    """The values of a section through a table of options, defaults filled in."""
+    known = {option.name: option for option in table}
+    for given in section.options:
+        if given not in known:
+            raise section.error(_shortened(given), _no_such_option(given, known))
+    values = {}
+    for option in table:
+        if option.name not in section.options:
+            if option.default is REQUIRED:
+                raise section.error(option.name, f"is missing; it takes {option.help}")
+            values[option.name] = option.default
+            continue
+        value = section.options[option.name]
+        try:
+            values[option.name] = option.convert(value)
+        except (ValueError, TypeError, ArithmeticError, LookupError) as error:
+            raise section.error(option.name, _not_allowed(option, value, str(error))) from None
+    return values
+
+
+def _not_allowed(option: Option, value: Any, allowed: str) -> str:
+    if not option.secret:
+        return f"takes {allowed}, not {str(value)[:60]!r}"
+    # The converter of somebody else's option may say what it was given.
+    return f"takes {option.help if str(value) in allowed else allowed}"
+
+
+def read_queue(section: Section, backend_options: Callable[[str], Sequence[Option]]) -> QueueSettings:
+    """A queue's section. ``backend_options`` tells the options of a type; it raises ValueError for an unknown one."""
+    queue = _read_name(section)
+    kind = section.options.get("type", "local")
+    kind = kind.strip() if isinstance(kind, str) else repr(kind)
+    try:
+        own = tuple(backend_options(kind))
+    except ValueError as error:
+        raise section.error("type", str(error)) from None
+    for type_name, options in BACKEND_OPTIONS.items():
+        for option in options:
+            if option.name in section.options and option.name not in {mine.name for mine in own}:
+                raise section.error(option.name, f"is an option of type {type_name}, and this queue is of type {kind}")
+    values = read_section(section, QUEUE_OPTIONS + own)
+    secret, secret_file = values.pop("secret"), values.pop("secret_file")
+    if secret and secret_file:
+        raise section.error("secret_file", "cannot stand beside secret; use one of them")
+    own_values = {option.name: values.pop(option.name) for option in own}
+    values.update(secret=secret or secret_file, backend_options=own_values, place=section.place_of("type"))
+    return QueueSettings(queue=queue, **values)
+
+
+def read_server(section: Section) -> ServerSettings:
+    """A consumer's section."""
+    server = ServerSettings(name=_read_name(section), **read_section(section, SERVER_OPTIONS))
+    if server.min_backoff > server.max_backoff:
+        raise section.error("min_backoff", "takes no more than max_backoff")
+    if server.renew * 2 > server.lease:
+        raise section.error("renew", "takes half of lease or less, so that one late renewal does no harm")
+    return server
+
+
+def _read_name(section: Section) -> str:
+    try:
+        return name(section.name)
+    except ValueError as error:
+        raise section.error("", f"takes {error}, not {section.name[:60]!r}") from None
+
+
+def _shortened(given: object) -> str:
+    """An option's name as far as it can be one: a key on a line that is not indented looks like one, too."""
+    word = str(given)
+    return word if len(word) < MINIMUM_KEY_BYTES else f"{word[:8]}…"
+
+
+def _no_such_option(given: object, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(given).lower().replace("-", "_"), list(known), n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else "there are: " + ", ".join(sorted(known))
+    return f"is not an option; {hint}"

@@ -1,0 +1,302 @@
+"""The WSGI door: the filter around an application, and when consumers start.
+
+The filter is where a request enters and where its tasks re-enter. It remembers the request as it came in, for
+``add`` to copy; takes away what only a task may carry; and looks after what the request leaves behind. Consumers
+call the application through the same gate, from their own threads.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import inspect
+import os
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FrameType
+from typing import Any, ClassVar, TypeVar
+
+import webob.exc
+
+from . import context, notices
+from .body import RecordedBody, SeekableBody
+from .configure import Configuration, Installation, install, read_keywords
+from .context import ACKNOWLEDGEMENT_KEY, TASK_KEY, Origin
+from .keeper import process_keeper
+from .producer.datamanager import discard_unfinished
+from .queues import Queues, in_use, is_stood_in
+from .record import Task
+from .transactions import TransactionMiddleware, has_transaction
+
+__all__ = ["Lifecycle", "TaskQueueFilter", "TransactionMiddleware", "enter", "leave", "task_only"]
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+SITE_KEY = "taskqueue.site"  # set while a filter serves the request, so that a second one inside stays out of the way
+
+# Programs that load an application and serve it, and programs that load it for something else.
+SERVING_PROGRAMS = frozenset({"pserve"})
+OTHER_PROGRAMS = frozenset(
+    {"prequest", "proutes", "pshell", "ptweens", "pviews", "pdistreport", "taskqueue", "pytest", "py.test", "alembic"}
+)
+
+
+# ---- the gate ----------------------------------------------------------------------------------------------------
+
+
+def enter(environ: Environ, queues: Queues) -> Origin:
+    """Make the request of this environ the active one. What only a task may carry is taken away unless it is one."""
+    queues = in_use(queues)
+    task: Task | None = environ.get(TASK_KEY)
+    snapshot: dict[str, str] = {}
+    forged: list[str] = []
+    for key, value in environ.items():
+        if type(value) is str:
+            if task is None and key.startswith(("HTTP_X_", "HTTP_X-")) and _is_for_tasks(key):
+                forged.append(key)
+            else:
+                snapshot[key] = value
+    for key in forged:
+        del environ[key]
+    environ[SITE_KEY] = True
+    return Origin(
+        environ=snapshot,
+        live_environ=environ,
+        body=_remember_body(environ, snapshot, queues),
+        queues=queues,
+        task=task,
+        transaction_is_outside=has_transaction(environ),
+    )
+
+
+def _is_for_tasks(key: str) -> bool:
+    """Whether this is some spelling of a header ``X-Task-…``: applications may fold more than servers do."""
+    return key.upper().replace("-", "_").startswith("HTTP_X_TASK_")
+
+
+def leave(origin: Origin) -> None:
+    """The request has ended: what it added to a transaction that is still open is discarded, and said."""
+    if not origin.joined or origin.transaction_is_outside:
+        return
+    ids = discard_unfinished(origin)
+    if ids:
+        notices.tell(
+            notices.Event.DISCARDED,
+            task_ids=ids,
+            detail=f"the request {origin.environ.get('PATH_INFO', '')!r} ended, and its transaction has neither "
+            "committed nor aborted: put a transaction manager inside of the taskqueue filter (pyramid_tm, or "
+            "use = egg:wsgi-taskqueue#transaction, or taskqueue.wsgi.TransactionMiddleware)",
+        )
+
+
+def _remember_body(environ: Environ, snapshot: Mapping[str, str], queues: Queues) -> SeekableBody | RecordedBody | None:
+    text = snapshot.get("CONTENT_LENGTH", "")
+    length = int(text) if text.isdecimal() else None
+    stream = environ.get("wsgi.input")
+    if stream is None or length == 0:
+        return None
+    if length is None and not (environ.get("wsgi.input_terminated") or "HTTP_TRANSFER_ENCODING" in snapshot):
+        return None  # a request without a body
+    try:
+        if stream.seekable():
+            return SeekableBody(stream, length)
+    except (AttributeError, OSError, ValueError):
+        pass  # not one that can be read twice
+    limit = max((queue.payload_limit for queue in queues.values()), default=0)
+    body = RecordedBody(stream, length, limit)
+    environ["wsgi.input"] = body
+    return body
+
+
+class _Response:
+    """The application's response on its way out: while it works at it, and only then, the request is active.
+
+    Whoever asked for it may do other things in between, and clients for tests do not always close it.
+    """
+
+    def __init__(self, iterable: Iterable[bytes], origin: Origin) -> None:
+        self._iterable = iterable
+        self._origin = origin
+
+    def __iter__(self) -> Iterator[bytes]:
+        with context.active(self._origin):
+            parts = iter(self._iterable)
+        while True:
+            with context.active(self._origin):
+                part = next(parts, None)
+            if part is None:
+                return
+            yield part
+
+    def close(self) -> None:
+        try:
+            close = getattr(self._iterable, "close", None)
+            if close is not None:
+                with context.active(self._origin):
+                    close()
+        finally:
+            leave(self._origin)
+
+
+class TaskQueueFilter:
+    """A WSGI application around another one, whose views can add tasks, and which replays them.
+
+    ``queues`` and ``servers`` map names to options, as in the sections of an ini file::
+
+        app = TaskQueueFilter(app, queues={"default": {"type": "sqlite", "path": "var/tasks.db"}},
+                              servers={"default": {"concurrent_limit": 4}})
+
+    Without both: a ``local`` queue and a consumer, named ``default``. Raises ConfigurationError. Constructing it starts
+    nothing; consumers start with the first request, or at once where ``program`` is known to serve.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        queues: Mapping[str, Mapping[str, Any]] | None = None,
+        servers: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        configuration: Configuration | None = None,
+        program: str = "",
+    ) -> None:
+        self.app = app
+        self.installation = install(configuration or read_keywords(queues, servers))
+        self.lifecycle = Lifecycle(self.installation, self.replay, program)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve a request from outside."""
+        if SITE_KEY in environ:
+            return self.app(environ, start_response)
+        self.lifecycle.request_came()
+        environ.pop(TASK_KEY, None)
+        environ.pop(ACKNOWLEDGEMENT_KEY, None)
+        return self._serve(environ, start_response)
+
+    def replay(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve a replay: consumers call this, and nobody else."""
+        return self._serve(environ, start_response)
+
+    def _serve(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        origin = enter(environ, self.installation.queues)
+        try:
+            with context.active(origin):
+                response = self.app(environ, start_response)
+        except BaseException:
+            leave(origin)
+            raise
+        if isinstance(response, (list, tuple)) or _is_file(environ, response):
+            leave(origin)  # nothing of the application runs any more
+            return response
+        return _Response(response, origin)
+
+
+def _is_file(environ: Environ, response: object) -> bool:
+    """Whether it is the server's own file wrapper, which the server must see as it is in order to send it fast."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    return isinstance(wrapper, type) and isinstance(response, wrapper)
+
+
+# ---- when consumers start ----------------------------------------------------------------------------------------
+
+
+class Lifecycle:
+    """Decides when the consumers of one installation start and stop, in this process and in forked ones."""
+
+    _all: ClassVar[weakref.WeakSet[Lifecycle]] = weakref.WeakSet()
+
+    def __init__(self, installation: Installation, application: Application, program: str = "") -> None:
+        self.installation = installation
+        self.application = application
+        self._program = program or os.path.basename(sys.argv[0] if sys.argv else "")
+        self._served_pid: int | None = None
+        Lifecycle._all.add(self)
+        if installation.wants_to_consume and self._is_known_to_serve():
+            self.start()
+
+    def _is_known_to_serve(self) -> bool:
+        if self._program in OTHER_PROGRAMS:
+            return False
+        return self._program in SERVING_PROGRAMS or self.installation.must_consume
+
+    def request_came(self) -> None:
+        """A request from outside: this process serves, so it consumes."""
+        if self._served_pid == os.getpid() or is_stood_in():
+            return
+        self._served_pid = os.getpid()
+        if self.installation.wants_to_consume and not self.installation.is_started:
+            notices.tell(notices.Event.WARNING, detail="consumers start now, with the first request of this process")
+            self.start()
+
+    def start(self) -> None:
+        """Start the consumers, and see to it that they are stopped when the process ends. Does nothing in a test that
+        captures tasks: a request outside of it starts them."""
+        if is_stood_in():
+            return
+        _Stopper.prepare()
+        self.installation.start(self.application)
+
+    @classmethod
+    def all(cls) -> tuple[Lifecycle, ...]:
+        """Those of this process, in no order."""
+        return tuple(cls._all)
+
+
+class _Stopper:
+    """Stops all consumers when the process ends, by SIGTERM, too, where nobody else handles it."""
+
+    _prepared_pid: int | None = None
+
+    @classmethod
+    def prepare(cls) -> None:
+        if cls._prepared_pid == os.getpid():
+            return
+        cls._prepared_pid = os.getpid()
+        process_keeper()  # registers its own stop, which must come after that of the consumers: last in, first out
+        atexit.register(cls.stop_all)
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, cls._leave)
+
+    @classmethod
+    def _leave(cls, signal_number: int, _frame: FrameType | None) -> None:
+        # Nothing but this may happen here: the thread that was interrupted may hold any of our locks.
+        raise SystemExit(128 + signal_number)
+
+    @classmethod
+    def stop_all(cls) -> None:
+        stoppers = [threading.Thread(target=each.installation.stop) for each in Lifecycle.all()]
+        for stopper in stoppers:
+            stopper.start()
+        for stopper in stoppers:
+            stopper.join()
+
+
+# ---- views for tasks only ----------------------------------------------------------------------------------------
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def task_only(view: View) -> View:
+    """Let nobody but tasks in: everybody else is answered 403.
+
+    For views of Pyramid and Flask, which may return the answer, and for WSGI applications.
+    """
+
+    @functools.wraps(view)
+    def guarded(*arguments: Any, **keywords: Any) -> Any:
+        if context.current_task() is not None:
+            return view(*arguments, **keywords)
+        forbidden = webob.exc.HTTPForbidden("This address is for tasks only.")
+        if len(arguments) == 2 and isinstance(arguments[0], dict) and "wsgi.input" in arguments[0]:
+            return forbidden(*arguments)
+        return forbidden
+
+    with contextlib.suppress(TypeError, ValueError):  # some callables do not tell theirs
+        # Pyramid looks at what a view takes, and does not look behind a decorator.
+        guarded.__signature__ = inspect.signature(view)  # type: ignore[attr-defined]  # functions may have one
+    return guarded  # type: ignore[return-value]  # it has the view's signature
