@@ -1,0 +1,376 @@
+"""A SQLite file with its connections: one that writes, one that reads, one that watches. Knows no tasks.
+
+Whatever goes wrong with the file becomes a BackendUnavailableError of one line; the connection is then thrown away, and
+the next call opens another. These are the dangers, and what is done about them:
+
+- Writers that wait only for SQLite's own lock starve each other, and a checkpoint beside a commit has corrupted files
+  (SQLite 3.7.0 to 3.51.2). So all writes and checkpoints of all processes happen under one lock on a file beside it.
+- A file that is deleted or replaced while open takes writes that nobody sees. So each use compares the name with what
+  was opened.
+- SQLite's locks are wrong in a forked child, even for connections that it opens itself, while its memory holds
+  connections of the parent. So all are closed before a fork, and opened again after it.
+- Closing any other descriptor of the file drops SQLite's locks on it (POSIX). So nothing but SQLite opens the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import quote
+from weakref import WeakSet
+
+from ..errors import BackendUnavailableError
+from .deadlines import Deadline
+from .filelocks import WriteLock
+from .filesystem import refuse_network
+from .schema import Layout
+
+DEFAULT_TIMEOUT = 5.0  # of verbs that are given none
+CHECKPOINT_BYTES = 4 * 1024 * 1024  # of the write-ahead log, before it is copied into the file
+FORK_PATIENCE_SECONDS = 5.0
+
+Identity = tuple[int, int]  # device and inode
+
+
+class Session:
+    """An open connection, and the number of the queue in it; ``:queue`` in statements."""
+
+    __slots__ = ("connection", "identity", "queue")
+
+    def __init__(self, connection: sqlite3.Connection, identity: Identity | None) -> None:
+        self.connection = connection
+        self.identity = identity
+        self.queue = 0
+
+    def run(self, statement: str, **parameters: Any) -> sqlite3.Cursor:
+        """Execute one statement."""
+        return self.connection.execute(statement, {"queue": self.queue, **parameters})
+
+    def run_many(self, statement: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Execute one statement for each row of parameters; returns how many rows of the table it changed."""
+        return self.connection.executemany(statement, ({"queue": self.queue, **row} for row in rows)).rowcount
+
+
+class _Slot:
+    """The place of one connection, and the lock of the threads that share it."""
+
+    __slots__ = ("lock", "session")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.session: Session | None = None
+
+    def discard(self) -> None:
+        """Close the connection, whatever state it is in."""
+        session, self.session = self.session, None
+        if session is not None:
+            with suppress(sqlite3.Error):
+                session.connection.close()
+
+
+class Database:
+    """The file, as one queue object uses it. Inert until it is used."""
+
+    def __init__(self, path: str, layout: Layout) -> None:
+        self.path = path
+        self._layout = layout
+        self._start()
+        _databases.add(self)
+
+    def _start(self) -> None:
+        self._reader, self._watcher, self._writer = _Slot(), _Slot(), _Slot()
+        self._write_lock = WriteLock(f"{self.path}.lock")
+        self._identity: Identity | None = None
+        self._identifying = threading.Lock()
+        self._version = -1
+        self._checkpoint_at = CHECKPOINT_BYTES
+        self._forked_in_use = False
+
+    # ---- using ----
+
+    @contextmanager
+    def writing(self, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Session]:
+        """A transaction that writes; committed at the end of the block, rolled back when the block raises."""
+        deadline = Deadline(timeout)
+        with self._using(self._writer, deadline), self._locked(deadline):
+            session = self._session(self._writer, deadline)
+            _set_patience(session.connection, deadline)
+            session.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield session
+                session.connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    session.connection.execute("ROLLBACK")
+                raise
+            self._checkpoint(session)
+
+    @contextmanager
+    def reading(self, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Session]:
+        """A connection to read with, beside which others write; each statement sees the newest commits."""
+        deadline = Deadline(timeout)
+        with self._using(self._reader, deadline):
+            session = self._session(self._reader, deadline)
+            _set_patience(session.connection, deadline)
+            yield session
+
+    def has_changed(self) -> bool:
+        """Whether anything was committed since the last call, or may have been. Never raises, never waits."""
+        if not self._watcher.lock.acquire(blocking=False):
+            return False
+        try:
+            return self._watch()
+        except (sqlite3.Error, OSError):
+            self._watcher.discard()
+            return False
+        finally:
+            self._watcher.lock.release()
+
+    def close(self) -> None:
+        """Close all connections; they are opened again when needed."""
+        for slot in self._slots():
+            with slot.lock:
+                slot.discard()
+                if slot is self._writer:
+                    self._write_lock.close()
+        with self._identifying:
+            self._identity = None
+
+    def _slots(self) -> tuple[_Slot, ...]:
+        """All places, in the order of locking: a reader may wait for the writer, never the other way round."""
+        return self._reader, self._watcher, self._writer
+
+    @contextmanager
+    def _using(self, slot: _Slot, deadline: Deadline) -> Iterator[None]:
+        if self._forked_in_use:
+            raise BackendUnavailableError(
+                f"{self.path}: this process was forked while its parent used the file; start it anew"
+            )
+        if not slot.lock.acquire(timeout=deadline.remaining()):
+            raise BackendUnavailableError(f"{self.path}: other threads of this process use it for too long; try again")
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            slot.discard()
+            raise BackendUnavailableError(f"{self.path}: {_explain(error)}") from error
+        finally:
+            slot.lock.release()
+
+    @contextmanager
+    def _locked(self, deadline: Deadline) -> Iterator[None]:
+        """Be the only one of all processes who writes or checkpoints."""
+        self._check_identity(self._writer)
+        if self._writer.session is None:
+            refuse_network(self.path)
+            os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+        with self._write_lock.held(deadline):
+            yield
+
+    # ---- opening ----
+
+    def _session(self, slot: _Slot, deadline: Deadline) -> Session:
+        found = self._check_identity(slot)
+        if slot.session is not None and slot.session.identity != found:
+            slot.discard()
+        if slot.session is None:
+            slot.session = self._open(slot, deadline)
+        return slot.session
+
+    def _check_identity(self, slot: _Slot) -> Identity | None:
+        """What has the file's name now. Raises once when it is not what this process has used so far."""
+        found = identify(self.path)
+        with self._identifying:
+            known = self._identity
+            if known is None or found == known:
+                return found
+            self._identity = None
+        slot.discard()
+        what = "was deleted" if found is None else "was replaced by another file"
+        raise BackendUnavailableError(
+            f"{self.path}: {what} while in use, and the tasks in it are out of reach; the next call opens it anew"
+        )
+
+    def _open(self, slot: _Slot, deadline: Deadline) -> Session:
+        if slot is self._writer:
+            self._create_file()
+        elif identify(self.path) is None:
+            self._create(deadline)
+        else:
+            refuse_network(self.path)
+        session = Session(self._connect(deadline), identify(self.path))
+        try:
+            number = self._layout.find(session.connection)
+            if number is None and slot is self._writer:
+                _use_write_ahead_log(session.connection)
+                number = self._layout.create(session.connection)
+            elif number is None:
+                self._create(deadline)
+                number = self._layout.find(session.connection)
+        except BaseException:
+            session.connection.close()
+            raise
+        session.queue = number or 0
+        with self._identifying:
+            self._identity = session.identity
+        return session
+
+    def _create(self, deadline: Deadline) -> None:
+        """Have the writer create what is missing, so that two processes never do so at the same time."""
+        with self.writing(deadline.remaining()):
+            pass
+
+    def _create_file(self) -> None:
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            return
+        # What is left of a deleted file of that name: others may still have it mapped, and must not share it with us.
+        for leftover in (f"{self.path}-wal", f"{self.path}-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(leftover)
+
+    def _connect(self, deadline: Deadline) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"file:{quote(self.path)}?mode=rw",
+            uri=True,
+            timeout=deadline.remaining(),
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            for setting in (
+                "synchronous = FULL",
+                "wal_autocheckpoint = 0",
+                "secure_delete = ON",
+                "trusted_schema = OFF",
+            ):
+                connection.execute(f"PRAGMA {setting}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    # ---- the write-ahead log ----
+
+    def _checkpoint(self, session: Session) -> None:
+        """Copy the log into the file when it has grown. What was committed is safe without it, so it may fail."""
+        try:
+            log_bytes = os.stat(f"{self.path}-wal").st_size
+            if log_bytes < self._checkpoint_at:
+                return
+            session.connection.execute("PRAGMA busy_timeout = 0")
+            (busy, _, _) = session.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._checkpoint_at = log_bytes + CHECKPOINT_BYTES if busy else CHECKPOINT_BYTES
+        except (sqlite3.Error, OSError):
+            self._writer.discard()
+
+    def _watch(self) -> bool:
+        found = identify(self.path)
+        session = self._watcher.session
+        if session is not None and session.identity != found:
+            self._watcher.discard()
+            return True  # whoever exchanges now is told what happened to the file
+        if found is None or self._forked_in_use:
+            return False
+        if session is None:
+            session = self._watcher.session = Session(self._connect(Deadline(0)), found)
+            self._version = -1
+        (version,) = session.run("PRAGMA data_version").fetchone()
+        changed, self._version = version != self._version, version
+        return bool(changed)
+
+
+def identify(path: str) -> Identity | None:
+    """Which file has this name, None when there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _set_patience(connection: sqlite3.Connection, deadline: Deadline) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {int(deadline.remaining() * 1000)}")
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise sqlite3.OperationalError("this file system cannot hold a write-ahead log")
+
+
+# Words of SQLite's errors, and what to do about them.
+_CURES = (
+    ("locked", "another process uses it for too long; see which with fuser, and try again"),
+    ("busy", "another process uses it for too long; see which with fuser, and try again"),
+    ("readonly", "give this process's user the right to write it and its directory"),
+    ("read-only", "give this process's user the right to write it and its directory"),
+    ("permission", "give this process's user the right to write it and its directory"),
+    ("unable to open", "give this process's user the right to write it and its directory"),
+    ("full", "make room on its file system"),
+    ("space", "make room on its file system"),
+    ("quota", "make room on its file system"),
+    ("too large", "raise the limit on the size of files"),
+    ("i/o error", "see that its disk has room and is sound"),
+    ("not a database", "move it away, and a new one is created"),
+    ("malformed", "stop all processes that use it, and recover it with sqlite3's .recover"),
+)
+
+
+def _explain(error: sqlite3.Error | OSError) -> str:
+    text = os.strerror(error.errno or errno.EIO) if isinstance(error, OSError) else str(error)
+    text = " ".join(text.split())
+    cure = next((cure for word, cure in _CURES if word in text.lower()), "see that it is a file of this program")
+    return f"{text}; {cure}"
+
+
+# ---- forks -------------------------------------------------------------------------------------------------------
+
+_databases: WeakSet[Database] = WeakSet()
+_forking = threading.Lock()
+_stopped: list[_Slot] = []  # whose locks the thread that forks holds
+_in_use: list[Database] = []
+
+
+def _close_before_fork() -> None:
+    _forking.acquire()
+    deadline = Deadline(FORK_PATIENCE_SECONDS)
+    for database in list(_databases):
+        for slot in database._slots():
+            if slot.lock.acquire(timeout=deadline.remaining()):
+                _stopped.append(slot)
+                slot.discard()
+            elif database not in _in_use:
+                _in_use.append(database)
+
+
+def _go_on_in_parent() -> None:
+    for slot in _stopped:
+        slot.lock.release()
+    _stopped.clear()
+    _in_use.clear()
+    _forking.release()
+
+
+def _start_in_child() -> None:
+    global _forking  # noqa: PLW0603  # the one that the child inherits is held
+    _forking = threading.Lock()
+    in_use = list(_in_use)
+    _stopped.clear()
+    _in_use.clear()
+    for database in list(_databases):
+        # A connection that could not be closed is kept for ever: closing it here would harm the parent's.
+        _kept_for_ever.extend(slot for slot in database._slots() if slot.session is not None)
+        database._write_lock.close()
+        database._start()
+        database._forked_in_use = database in in_use
+
+
+_kept_for_ever: list[_Slot] = []
+
+os.register_at_fork(before=_close_before_fork, after_in_parent=_go_on_in_parent, after_in_child=_start_in_child)

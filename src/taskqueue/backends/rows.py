@@ -1,0 +1,387 @@
+"""Tasks as rows: what the statements in ``sql/`` are given, and what they tell. Each function works in an open session.
+
+Knows no files, no locks and no threads. Where a statement changes tasks, its ``WHERE state`` is the step of
+``record.TRANSITIONS`` that it may take.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ..interfaces import CLAIM_COUNT_LIMIT, Exchanged, Owner, Reclaimed, Record, Settlement, Verdict
+from ..record import State
+from . import rules
+from .database import Session
+from .statements import load
+
+COLUMNS = Record.__struct_fields__
+
+
+def _load_select(verb: str) -> str:
+    return load(verb).format(columns=", ".join(COLUMNS))
+
+
+_BEAT = load("beat")
+_CLAIM = load("claim")
+_COUNT = load("count")
+_COUNT_WAITING = load("count_waiting")
+_FORGET = load("forget")
+_FORGET_GONE = load("forget_gone")
+_FORGET_OWNERS = load("forget_owners")
+_HOLD = load("hold")
+_LIST = load("list")
+_LIST_NEWEST_FIRST = load("list_newest_first")
+_LOOK = load("look")
+_PROMOTE = load("promote")
+_PUBLISH = load("publish")
+_RECLAIM = load("reclaim")
+_RELEASE = load("release")
+_REMEMBER_GONE = load("remember_gone")
+_REQUEUE = load("requeue")
+_RETIRE = load("retire")
+_SELECT_CLAIMED = load("select_claimed")
+_SELECT_EXPOSED = load("select_exposed")
+_SELECT_GONE = load("select_gone")
+_SELECT_HELD = load("select_held")
+_SELECT_HOLDERS = load("select_holders")
+_SELECT_IDS = load("select_ids")
+_SELECT_IN_STATES = load("select_in_states")
+_SELECT_OLDEST_READY = load("select_oldest_ready")
+_SELECT_OWNERS = load("select_owners")
+_SELECT_PRUNABLE_DEAD = load("select_prunable_dead")
+_SELECT_PRUNABLE_DONE = load("select_prunable_done")
+_SELECT_READY = _load_select("select_ready")
+_SELECT_REQUEUABLE = load("select_requeuable")
+_SELECT_SUSPECT = _load_select("select_suspect")
+_SELECT_TASKS = _load_select("select_tasks")
+_SETTLE_CLAIM = load("settle_claim")
+_SETTLE_PUBLISH = load("settle_publish")
+_SET_PAUSED = load("set_paused")
+_STAGE = load("stage")
+_WIPE = load("wipe")
+
+
+# ---- looking -----------------------------------------------------------------------------------------------------
+
+
+class Seen(NamedTuple):
+    """Whether there is anything to exchange."""
+
+    paused: bool
+    ready: bool
+    suspects: bool
+    next_due: float | None  # seconds from now
+
+    def is_worth_writing(self, wanted: int, alone: bool) -> bool:
+        """Whether an exchange without settlements would change anything."""
+        can_claim = wanted > 0 and not self.paused and (self.ready or (self.suspects and alone))
+        return can_claim or self.next_due == 0.0
+
+    def answer(self, claimed: Sequence[Record] = (), refused: Sequence[str] = ()) -> Exchanged:
+        """What an exchange tells."""
+        return Exchanged(
+            claimed=tuple(claimed),
+            refused=tuple(refused),
+            suspects_wait=self.suspects,
+            next_due=self.next_due,
+            paused=self.paused,
+        )
+
+
+def look(session: Session, now: float) -> Seen:
+    """See what there is, without changing it."""
+    paused, ready, suspects, due = _only_row(session.run(_LOOK))
+    return Seen(bool(paused), bool(ready), bool(suspects), None if due is None else max(0.0, due - now))
+
+
+def select_tasks(session: Session, ids: Collection[str]) -> list[Record]:
+    """Whole records, in no order."""
+    return [_record(row) for row in session.run(_SELECT_TASKS, ids=_json(ids))]
+
+
+def list_ids(session: Session, state: str, limit: int, after: str, newest_first: bool) -> list[str]:
+    """The ids in one state, beyond one."""
+    statement = _LIST_NEWEST_FIRST if newest_first else _LIST
+    return _ids(session.run(statement, state=state, after=after, most=max(0, limit)))
+
+
+def select_ids(session: Session, ids: Collection[str], states: Collection[str]) -> list[str]:
+    """Those of the ids that are in these states."""
+    return _ids(session.run(_SELECT_IDS, ids=_json(ids), states=_json(states)))
+
+
+def select_in_states(session: Session, states: Collection[str], most: int) -> list[str]:
+    """Some ids in these states."""
+    return _ids(session.run(_SELECT_IN_STATES, states=_json(states), most=most))
+
+
+def count(session: Session) -> dict[str, int]:
+    """How many tasks are in each state."""
+    return dict(session.run(_COUNT).fetchall())
+
+
+def count_waiting(session: Session, most: int) -> int:
+    """How many tasks wait, counted up to ``most``."""
+    return int(_only_row(session.run(_COUNT_WAITING, most=most))[0])
+
+
+def oldest_ready_age(session: Session, now: float) -> tuple[float | None, bool]:
+    """How long the oldest ready task has waited to run, and whether the queue is paused."""
+    since, paused = _only_row(session.run(_SELECT_OLDEST_READY))
+    return None if since is None else max(0.0, now - since), bool(paused)
+
+
+# ---- the way in --------------------------------------------------------------------------------------------------
+
+
+def stage(session: Session, records: Sequence[Record], envelope: bytes, owner_id: str, now: float) -> int:
+    """Put new records aside; returns how many."""
+    shared = {"envelope": envelope, "owner": owner_id, "now": now, "remembered_since": now - rules.GONE_SECONDS}
+    return session.run_many(_STAGE, ({**_new(record), **shared} for record in records))
+
+
+def publish(session: Session, records: Sequence[Record], now: float) -> None:
+    """Make records runnable."""
+    shared = {"now": now, "remembered_since": now - rules.GONE_SECONDS}
+    session.run_many(_PUBLISH, ({**_new(record), **shared} for record in records))
+
+
+def settle(session: Session, ids: Collection[str], verdict: Verdict, now: float) -> int:
+    """Decide what is in doubt; returns how many changed."""
+    if verdict == "publish":
+        return session.run(_SETTLE_PUBLISH, ids=_json(ids), now=now).rowcount
+    if verdict == "hold":
+        return session.run(_HOLD, ids=_json(ids)).rowcount
+    return len(forget(session, select_ids(session, ids, rules.sources("settle")), now))
+
+
+def forget(session: Session, ids: list[str], now: float) -> list[str]:
+    """Let tasks go, and remember their ids."""
+    if ids:
+        session.run(_REMEMBER_GONE, ids=_json(ids), now=now)
+        session.run(_FORGET, ids=_json(ids))
+    return ids
+
+
+# ---- the way out -------------------------------------------------------------------------------------------------
+
+
+def settle_claim(session: Session, settlement: Settlement, now: float) -> bool:
+    """Take in what became of one claim; False when it came too late."""
+    changed = session.run(
+        _SETTLE_CLAIM,
+        id=settlement.id,
+        claim_number=settlement.claim_number,
+        state=settlement.state,
+        due=now + max(0.0, settlement.delay),
+        attempts=settlement.attempts,
+        outcome=settlement.outcome,
+        wipe=settlement.wipe,
+        started=settlement.started,
+        now=now,
+    )
+    return changed.rowcount == 1
+
+
+def promote(session: Session, now: float) -> None:
+    """Make ready what is due."""
+    session.run(_PROMOTE, now=now)
+
+
+def claim(session: Session, owner_id: str, consumer: str, wanted: int, alone: bool, now: float) -> list[Record]:
+    """Take up to ``wanted`` records to run: a suspect by itself, or others while there is room."""
+    chosen = _choose(session, max(0, min(wanted, CLAIM_COUNT_LIMIT)), alone)
+    if not chosen:
+        return []
+    session.run(_CLAIM, ids=_json([record.id for record in chosen]), owner=owner_id, consumer=consumer, now=now)
+    return [
+        msgspec.structs.replace(
+            record,
+            state=State.RUNNING.value,
+            claim_number=record.claim_number + 1,
+            owner=owner_id,
+            consumer=consumer,
+            claimed_at=now,
+            first_claimed_at=now if record.first_claimed_at is None else record.first_claimed_at,
+        )
+        for record in chosen
+    ]
+
+
+def _choose(session: Session, wanted: int, alone: bool) -> list[Record]:
+    suspect = session.run(_SELECT_SUSPECT).fetchone() if alone and wanted else None
+    chosen: list[Record] = []
+    chosen_bytes = 0
+    # Rows come one by one, so that no more bodies are read than are claimed.
+    for row in session.run(_SELECT_READY, most=wanted):
+        record = _record(row)
+        if not chosen and suspect is not None and rules.comes_before(_record(suspect), record):
+            break
+        if not rules.has_room(chosen_bytes, record):
+            break
+        chosen.append(record)
+        chosen_bytes += rules.size(record)
+    return chosen if chosen or suspect is None else [_record(suspect)]
+
+
+def select_claimed(session: Session, owner_id: str, consumer: str, holding: Collection[str]) -> list[str]:
+    """What runs in a consumer's name, but for what it knows of."""
+    running = _ids(session.run(_SELECT_CLAIMED, owner=owner_id, consumer=consumer))
+    return [task_id for task_id in running if task_id not in holding]
+
+
+def release(session: Session, ids: Collection[str]) -> int:
+    """Give claimed tasks back, nothing spent."""
+    return session.run(_RELEASE, ids=_json(ids)).rowcount
+
+
+# ---- upkeep ------------------------------------------------------------------------------------------------------
+
+
+def beat(session: Session, owner: Owner, now: float) -> None:
+    """Write an owner down."""
+    session.run(
+        _BEAT,
+        id=owner.id,
+        host=owner.host,
+        pid=owner.pid,
+        started_at=owner.started_at,
+        consumers=_json(owner.consumers),
+        now=now,
+    )
+
+
+def retire(session: Session, owner_id: str) -> None:
+    """End an owner's lease."""
+    session.run(_RETIRE, id=owner_id)
+
+
+def select_owners(session: Session) -> list[tuple[Owner, float, bool]]:
+    """All owners, when they were seen last, and whether they have retired."""
+    return [
+        (
+            Owner(id=row[0], host=row[1], pid=row[2], started_at=row[3], consumers=tuple(json.loads(row[4]))),
+            row[5],
+            bool(row[6]),
+        )
+        for row in session.run(_SELECT_OWNERS).fetchall()
+    ]
+
+
+def select_holders(session: Session) -> list[tuple[str, bool]]:
+    """In whose name something is staged or running, and whether they have retired."""
+    return [(owner_id, bool(retired)) for owner_id, retired in session.run(_SELECT_HOLDERS).fetchall()]
+
+
+def reclaim(session: Session, owner_ids: Collection[str], max_deaths: int, now: float) -> Reclaimed:
+    """Take back what owners held that are no more."""
+    held = session.run(_SELECT_HELD, owners=_json(owner_ids)).fetchall()
+    now_in: dict[State, list[str]] = {State.HELD: [], State.READY: [], State.DEAD: []}
+    for task_id, state, _, suspect, deaths in held:
+        if state == State.STAGED:
+            now_in[State.HELD].append(task_id)
+            continue
+        death = rules.after_death(bool(suspect), deaths, max_deaths, now)
+        now_in[death.state].append(task_id)
+        session.run(_RECLAIM, id=task_id, state=death.state.value, deaths=death.deaths, outcome=death.outcome, now=now)
+    session.run(_HOLD, ids=_json(now_in[State.HELD]))
+    return Reclaimed(
+        ready=tuple(now_in[State.READY]),
+        dead=tuple(now_in[State.DEAD]),
+        held=tuple(now_in[State.HELD]),
+        owners=tuple(sorted({row[2] for row in held})),
+    )
+
+
+class Keep(NamedTuple):
+    """How long finished tasks are kept: seconds, but for ``done_count``."""
+
+    done: float
+    done_count: int
+    dead: float | None
+    secrets: float
+
+
+def select_prunable(
+    session: Session, keep: Keep, now: float, is_alive: Callable[[str, bool], bool]
+) -> Mapping[str, list[str]]:
+    """The ids of what may go, by sort; of each no more than one call of prune may delete."""
+    most = rules.PRUNE_LIMIT
+    done = session.run(_SELECT_PRUNABLE_DONE, before=now - keep.done, keep_count=keep.done_count, most=most)
+    found = {"done": _ids(done), "dead": []}
+    if keep.dead is not None:
+        found["dead"] = _ids(session.run(_SELECT_PRUNABLE_DEAD, before=now - keep.dead, most=most))
+    exposed = _ids(session.run(_SELECT_EXPOSED, before=now - keep.secrets, most=most))
+    found["wiped"] = [task_id for task_id in exposed if task_id not in set(found["dead"])]
+    remembered_since = now - rules.GONE_SECONDS
+    found["gone"] = _ids(session.run(_SELECT_GONE, remembered_since=remembered_since, most=rules.GONE_PRUNE_LIMIT))
+    holding = {owner_id for owner_id, _ in select_holders(session)}
+    found["owners"] = [
+        owner.id
+        for owner, seen_at, retired in select_owners(session)
+        if owner.id not in holding and seen_at <= remembered_since and not is_alive(owner.id, retired)
+    ]
+    return found
+
+
+def prune(session: Session, found: Mapping[str, list[str]], now: float) -> None:
+    """Let go what was found, and wipe."""
+    forget(session, [*found["done"], *found["dead"]], now)
+    session.run(_WIPE, ids=_json(found["wiped"]))
+    session.run(_FORGET_GONE, ids=_json(found["gone"]))
+    session.run(_FORGET_OWNERS, ids=_json(found["owners"]))
+
+
+# ---- mending -----------------------------------------------------------------------------------------------------
+
+
+def requeue(session: Session, ids: Collection[str], now: float) -> list[str]:
+    """Start over with those of the ids that can; returns them."""
+    chosen = _ids(session.run(_SELECT_REQUEUABLE, ids=_json(ids)))
+    session.run(_REQUEUE, ids=_json(chosen), now=now)
+    return chosen
+
+
+def set_paused(session: Session, paused: bool) -> None:
+    """Pause or resume the queue."""
+    session.run(_SET_PAUSED, paused=paused)
+
+
+# ---- rows and values ---------------------------------------------------------------------------------------------
+
+
+def _new(record: Record) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "priority": record.priority,
+        "due": record.due,
+        "body": record.body,
+        "secrets": record.secrets,
+    }
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    fields = dict(zip(COLUMNS, row, strict=True))
+    fields["suspect"] = bool(fields["suspect"])
+    return Record(**fields)
+
+
+def _ids(rows: Iterable[tuple[str]]) -> list[str]:
+    return [task_id for (task_id,) in rows]
+
+
+def _json(words: Collection[str]) -> str:
+    # Text for json_each(): as many words as one likes, and no character that SQLite cannot take.
+    return json.dumps(list(words))
+
+
+def _only_row(cursor: sqlite3.Cursor) -> tuple[Any, ...]:
+    row = cursor.fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError("the queue's own row is missing")
+    return tuple(row)

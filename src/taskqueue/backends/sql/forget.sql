@@ -1,0 +1,2 @@
+-- Let tasks go.
+DELETE FROM task WHERE queue = :queue AND id IN (SELECT value FROM json_each(:ids))

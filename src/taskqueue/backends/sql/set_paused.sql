@@ -1,0 +1,2 @@
+-- Pause or resume the queue.
+UPDATE queue SET paused = :paused WHERE number = :queue

@@ -1,0 +1,257 @@
+"""The backend ``sqlite``: tasks in one file, shared by the processes of one machine. Knows no file locks' insides.
+
+Each verb is one transaction. A verb that may find nothing to do looks first, with the connection that reads: consumers
+that are idle write nothing, and so do not wake each other.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
+from weakref import WeakSet
+
+from ..interfaces import Counts, Exchanged, Owner, OwnerStatus, Reclaimed, Record, Settlement, TaskQueue, Verdict
+from ..record import STORED_STATES, State
+from . import rows, rules
+from .database import Database
+from .deadlines import Deadline
+from .filelocks import OwnerLocks
+from .hints import Hints
+from .schema import Layout
+
+POLL_SECONDS = 0.05  # how often those who wait look whether another process has changed something
+PURGE_LIMIT = 1000  # tasks that one transaction of a purge deletes
+
+
+class SQLiteQueue(TaskQueue):
+    """A queue in a file. ``path`` is created, with its directory, when it is missing.
+
+    An owner is alive as long as its process lives, however long its last beat is ago: the kernel tells.
+    """
+
+    capabilities = frozenset({"durable", "shared"})
+
+    def __init__(
+        self, *, name: str, path: str | os.PathLike[str], prefix: str = "taskqueue", length_limit: int | None = None
+    ) -> None:
+        self.name = name
+        self.prefix = prefix
+        self.path = os.path.abspath(path)
+        self._length_limit = length_limit
+        self._database = Database(self.path, Layout(self.path, prefix, name))
+        self._owner_locks = OwnerLocks(f"{self.path}.owners")
+        self._hints = Hints()
+        _queues.add(self)
+
+    # ---- the way in ----
+
+    def stage(self, records: Sequence[Record], envelope: bytes, owner_id: str, timeout: float) -> None:
+        with self._database.writing(timeout) as session:
+            staged = rows.stage(session, records, envelope, owner_id, time.time())
+            if staged and self._length_limit is not None:
+                waiting = rows.count_waiting(session, self._length_limit + 1)
+                rules.refuse_over_limit(self.name, waiting, self._length_limit)
+
+    def publish(self, records: Sequence[Record], timeout: float) -> None:
+        with self._database.writing(timeout) as session:
+            rows.publish(session, records, time.time())
+        self._hints.give()
+
+    def discard(self, ids: Collection[str], timeout: float) -> None:
+        with self._database.writing(timeout) as session:
+            rows.forget(session, rows.select_ids(session, ids, rules.sources("discard")), time.time())
+
+    # ---- in doubt ----
+
+    def staged(self, limit: int = 100, after: str = "") -> Sequence[Record]:
+        return self.list((State.STAGED.value, State.HELD.value), limit, after)
+
+    def settle(self, ids: Collection[str], verdict: Verdict) -> int:
+        with self._database.writing() as session:
+            changed = rows.settle(session, ids, verdict, time.time())
+        if verdict == "publish":
+            self._hints.give()
+        return changed
+
+    # ---- the way out ----
+
+    def exchange(
+        self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
+    ) -> Exchanged:
+        if not settlements:
+            with self._database.reading() as session:
+                seen = rows.look(session, time.time())
+            if not seen.is_worth_writing(wanted, alone):
+                return seen.answer()
+        with self._database.writing() as session:
+            now = time.time()
+            refused = [each.id for each in settlements if not rows.settle_claim(session, each, now)]
+            rows.promote(session, now)
+            seen = rows.look(session, now)
+            claimed = [] if seen.paused else rows.claim(session, owner_id, consumer, wanted, alone, now)
+            if claimed:
+                seen = rows.look(session, now)
+        if any(each.state in rules.RETURNED for each in settlements):
+            self._hints.give()
+        return seen.answer(claimed, refused)
+
+    def release(self, owner_id: str, consumer: str, holding: Collection[str]) -> int:
+        with self._database.reading() as session:
+            if not rows.select_claimed(session, owner_id, consumer, holding):
+                return 0
+        with self._database.writing() as session:
+            released = rows.release(session, rows.select_claimed(session, owner_id, consumer, holding))
+        self._hints.give()
+        return released
+
+    def wait(self, seen: int, timeout: float) -> int:
+        deadline = Deadline(timeout)
+        while True:
+            if self._database.has_changed():
+                self._hints.give()
+            remaining = deadline.remaining()
+            number = self._hints.wait(seen, min(POLL_SECONDS, remaining))
+            if number != seen or remaining <= POLL_SECONDS:
+                return number
+
+    def wake(self) -> None:
+        self._hints.give()
+
+    # ---- upkeep ----
+
+    def beat(self, owner: Owner, lease: float, timeout: float) -> None:
+        deadline = Deadline(timeout)
+        with self._database.writing(timeout) as session:
+            # The lock comes first: an owner that is written down without one counts as dead.
+            self._owner_locks.hold(owner.id, deadline)
+            rows.beat(session, owner, time.time())
+
+    def retire(self, owner_id: str) -> None:
+        try:
+            with self._database.writing() as session:
+                rows.retire(session, owner_id)
+        finally:
+            self._owner_locks.release(owner_id)
+
+    def owners(self) -> Sequence[OwnerStatus]:
+        with self._database.reading() as session:
+            return [
+                OwnerStatus(owner=owner, alive=self._is_alive(owner.id, retired), seen_at=seen_at)
+                for owner, seen_at, retired in rows.select_owners(session)
+            ]
+
+    def _is_alive(self, owner_id: str, retired: bool) -> bool:
+        return not retired and self._owner_locks.is_alive(owner_id)
+
+    def reclaim(self, max_deaths: int) -> Reclaimed:
+        with self._database.reading() as session:
+            holders = rows.select_holders(session)
+            lapsed = [owner_id for owner_id, retired in holders if not self._is_alive(owner_id, retired)]
+        if not lapsed:
+            return Reclaimed()
+        with self._database.writing() as session:
+            reclaimed = rows.reclaim(session, lapsed, max_deaths, time.time())
+        for owner_id in lapsed:
+            self._owner_locks.forget(owner_id)
+        self._hints.give()
+        return reclaimed
+
+    def promote(self) -> float | None:
+        with self._database.reading() as session:
+            seen = rows.look(session, time.time())
+        if seen.next_due is None or seen.next_due > 0:
+            return seen.next_due
+        with self._database.writing() as session:
+            now = time.time()
+            rows.promote(session, now)
+            next_due = rows.look(session, now).next_due
+        self._hints.give()
+        return next_due
+
+    def prune(
+        self, keep_done: float, keep_done_count: int, keep_dead: float | None, keep_secrets: float
+    ) -> Mapping[str, int]:
+        keep = rows.Keep(keep_done, keep_done_count, keep_dead, keep_secrets)
+        with self._database.reading() as session:
+            found = rows.select_prunable(session, keep, time.time(), self._is_alive)
+        if any(found.values()):
+            with self._database.writing() as session:
+                now = time.time()
+                found = rows.select_prunable(session, keep, now, self._is_alive)
+                rows.prune(session, found, now)
+        return {sort: len(found[sort]) for sort in ("done", "dead", "wiped")}
+
+    # ---- looking and mending ----
+
+    def __len__(self) -> int:
+        states = self.counts().states
+        return states[State.READY] + states[State.SCHEDULED]
+
+    def counts(self) -> Counts:
+        with self._database.reading() as session:
+            counted = rows.count(session)
+            age, paused = rows.oldest_ready_age(session, time.time())
+        states = {state.value: counted.get(state.value, 0) for state in STORED_STATES}
+        return Counts(states=states, oldest_ready_age=age, paused=paused)
+
+    def get(self, task_id: str) -> Record | None:
+        with self._database.reading() as session:
+            return next(iter(rows.select_tasks(session, [task_id])), None)
+
+    def list(
+        self, states: Collection[str], limit: int = 100, after: str = "", newest_first: bool = False
+    ) -> Sequence[Record]:
+        known = [state.value for state in STORED_STATES if state.value in states]
+        with self._database.reading() as session:
+            ids = chain.from_iterable(rows.list_ids(session, state, limit, after, newest_first) for state in known)
+            chosen = sorted(ids, reverse=newest_first)[: max(0, limit)]
+            found = {record.id: record for record in rows.select_tasks(session, chosen)}
+        return [found[task_id] for task_id in chosen if task_id in found and found[task_id].state in states]
+
+    def requeue(self, ids: Collection[str]) -> Sequence[str]:
+        with self._database.writing() as session:
+            changed = rows.requeue(session, ids, time.time())
+        if changed:
+            self._hints.give()
+        return changed
+
+    def delete(self, ids: Collection[str]) -> Sequence[str]:
+        with self._database.writing() as session:
+            return rows.forget(session, rows.select_ids(session, ids, rules.sources("delete")), time.time())
+
+    def purge(self, states: Collection[str]) -> int:
+        deletable = rules.sources("delete").intersection(states)
+        purged = 0
+        while True:
+            with self._database.writing() as session:
+                chosen = rows.select_in_states(session, deletable, PURGE_LIMIT)
+                purged += len(rows.forget(session, chosen, time.time()))
+            if len(chosen) < PURGE_LIMIT:
+                return purged
+
+    def pause(self) -> None:
+        with self._database.writing() as session:
+            rows.set_paused(session, True)
+
+    def resume(self) -> None:
+        with self._database.writing() as session:
+            rows.set_paused(session, False)
+        self._hints.give()
+
+    def close(self) -> None:
+        """Close the file, and end the leases that this object took."""
+        self._database.close()
+        self._owner_locks.release_all()
+
+
+_queues: WeakSet[SQLiteQueue] = WeakSet()
+
+
+def _forget_hints_in_child() -> None:
+    for queue in list(_queues):
+        queue._hints = Hints()  # its lock may be held by a thread that the child does not have
+
+
+os.register_at_fork(after_in_child=_forget_hints_in_child)

@@ -1,0 +1,274 @@
+"""The contract of stage, publish, discard, staged and settle."""
+
+import pytest
+
+from taskqueue.errors import QueueFullError
+from taskqueue.interfaces import ITaskQueue
+
+from .making import (
+    ENVELOPE,
+    HOUR,
+    OWNER,
+    beat,
+    claim,
+    claim_one,
+    hand_in,
+    publish,
+    record,
+    run,
+    stage,
+    state_of,
+)
+
+
+class WayIn:
+    def test_the_class_keeps_the_interface(self, queue):
+        from zope.interface.verify import verifyObject
+
+        assert verifyObject(ITaskQueue, queue)
+
+    def test_a_queue_tells_its_name_and_prefix(self, open_queue):
+        queue = open_queue(name="mail", prefix="site")
+        assert (queue.name, queue.prefix) == ("mail", "site")
+        assert queue.capabilities <= {"durable", "shared"}
+
+    # ---- stage ----
+
+    def test_a_staged_record_keeps_what_it_was_given(self, queue, clock):
+        before = clock()
+        given = record(body=b"\0body\xff", secrets=None, priority=-3, due=before + 50)
+        stage(queue, given)
+        found = queue.get(given.id)
+        assert (found.body, found.secrets, found.priority, found.due) == (b"\0body\xff", None, -3, before + 50)
+        assert (found.state, found.owner, found.envelope) == ("staged", OWNER, ENVELOPE)
+        assert (found.claim_number, found.attempts, found.deaths, found.suspect) == (0, 0, 0, False)
+        assert before <= found.staged_at <= clock()
+        assert found.published_at is None
+
+    def test_a_staged_record_is_not_handed_out(self, queue):
+        stage(queue, record())
+        assert claim(queue, 10) == ()
+
+    def test_what_the_caller_says_of_progress_is_not_believed(self, queue):
+        task_id = stage(queue, record(state="ready", claim_number=9, attempts=9, deaths=9, suspect=True, consumer="x"))
+        found = queue.get(task_id)
+        assert (found.state, found.claim_number, found.attempts, found.deaths) == ("staged", 0, 0, 0)
+        assert not found.suspect
+        assert found.consumer == ""
+
+    def test_staging_twice_changes_nothing(self, queue):
+        given = record()
+        stage(queue, given)
+        before = queue.get(given.id)
+        stage(queue, record(id=given.id, body=b"other"), envelope=b"other")
+        assert queue.get(given.id) == before
+
+    @pytest.mark.parametrize("then", ["published", "running", "done", "discarded"])
+    def test_staging_late_changes_nothing(self, queue, then):
+        given = record()
+        publish(queue, given)
+        if then != "published":
+            claimed = claim_one(queue)
+        if then == "done":
+            hand_in(queue, claimed, "done")
+        if then == "discarded":
+            hand_in(queue, claimed, "done")
+            queue.delete([given.id])
+        before = queue.get(given.id)
+        stage(queue, given)
+        assert queue.get(given.id) == before
+
+    def test_a_full_queue_refuses_all_that_is_staged_together(self, open_queue):
+        queue = open_queue(length_limit=3)
+        beat(queue)
+        stage(queue, record(), record())
+        more = [record(), record()]
+        with pytest.raises(QueueFullError, match="length_limit is 3"):
+            stage(queue, *more)
+        assert [queue.get(each.id) for each in more] == [None, None]
+        stage(queue, record())
+        assert queue.counts().states["staged"] == 3
+
+    def test_all_that_waits_counts_for_the_limit(self, open_queue, clock):
+        queue = open_queue(length_limit=4)
+        beat(queue)
+        stage(queue, record())
+        queue.settle([stage(queue, record())], "hold")
+        publish(queue, record(), record(due=clock() + 100))
+        with pytest.raises(QueueFullError):
+            stage(queue, record())
+
+    def test_what_runs_or_is_finished_does_not_count_for_the_limit(self, open_queue):
+        queue = open_queue(length_limit=1)
+        beat(queue)
+        run(queue, "done")
+        run(queue, "dead")
+        publish(queue, record())
+        claim_one(queue)
+        stage(queue, record())
+
+    def test_a_full_queue_takes_known_ids_and_lets_publish_pass(self, open_queue):
+        queue = open_queue(length_limit=1)
+        beat(queue)
+        given = record()
+        stage(queue, given)
+        publish(queue, record())
+        stage(queue, given)
+        assert len(queue) == 1
+
+    # ---- publish ----
+
+    def test_a_published_record_can_be_claimed(self, queue, clock):
+        given = record()
+        stage(queue, given)
+        before = clock()
+        publish(queue, given)
+        found = queue.get(given.id)
+        assert (found.state, found.owner, found.envelope) == ("ready", "", b"")
+        assert before <= found.published_at <= clock()
+        assert claim_one(queue).id == given.id
+
+    def test_publish_stores_what_was_never_staged(self, queue):
+        given = record(body=b"carried", secrets=b"along", priority=7)
+        publish(queue, given)
+        found = queue.get(given.id)
+        assert (found.body, found.secrets, found.priority, found.state) == (b"carried", b"along", 7, "ready")
+
+    def test_a_record_that_is_due_later_is_scheduled(self, queue, clock):
+        staged, new = record(due=clock() + 10), record(due=clock() + 10)
+        stage(queue, staged)
+        publish(queue, staged, new)
+        assert {state_of(queue, staged.id), state_of(queue, new.id)} == {"scheduled"}
+        assert claim(queue, 10) == ()
+
+    def test_a_record_that_is_due_already_is_ready(self, queue, clock):
+        assert state_of(queue, publish(queue, record(due=clock() - 10))) == "ready"
+
+    def test_publishing_twice_runs_it_once(self, queue):
+        given = record()
+        publish(queue, given)
+        publish(queue, given)
+        claimed = claim(queue, 10)
+        assert [each.id for each in claimed] == [given.id]
+        publish(queue, given)
+        assert queue.get(given.id) == claimed[0]
+
+    @pytest.mark.parametrize("end", ["done", "dead", "scheduled"])
+    def test_publishing_late_does_not_run_it_again(self, queue, end):
+        task_id = run(queue, end, delay=100)
+        before = queue.get(task_id)
+        publish(queue, record(id=task_id))
+        assert queue.get(task_id) == before
+
+    def test_publishing_what_is_held_makes_it_ready(self, queue):
+        given = record()
+        stage(queue, given)
+        queue.settle([given.id], "hold")
+        publish(queue, given)
+        assert state_of(queue, given.id) == "ready"
+
+    @pytest.mark.parametrize("how", ["discard", "settle", "delete", "purge", "prune"])
+    def test_what_is_gone_stays_gone_for_an_hour(self, queue, clock, how):
+        given = record()
+        if how in {"discard", "settle"}:
+            stage(queue, given)
+        else:
+            publish(queue, given)
+            hand_in(queue, claim_one(queue), "done")
+        {
+            "discard": lambda: queue.discard([given.id], 5.0),
+            "settle": lambda: queue.settle([given.id], "discard"),
+            "delete": lambda: queue.delete([given.id]),
+            "purge": lambda: queue.purge(["done"]),
+            "prune": lambda: queue.prune(0, 100, None, HOUR),
+        }[how]()
+        clock.advance(HOUR - 10)
+        queue.prune(HOUR, 100, None, HOUR)
+        publish(queue, given)
+        stage(queue, given)
+        assert queue.get(given.id) is None
+        clock.advance(20)
+        publish(queue, given)
+        assert state_of(queue, given.id) == "ready"
+
+    def test_pruning_forgets_ids_that_were_remembered_for_an_hour(self, queue, clock):
+        given = record()
+        stage(queue, given)
+        queue.discard([given.id], 5.0)
+        clock.advance(HOUR + 1)
+        queue.prune(HOUR, 100, None, HOUR)
+        clock.advance(-HOUR)
+        publish(queue, given)
+        assert state_of(queue, given.id) == "ready"
+
+    # ---- discard ----
+
+    def test_a_discarded_record_is_gone(self, queue):
+        kept, given = record(), record()
+        stage(queue, kept, given)
+        queue.discard([given.id, "unknown"], 5.0)
+        assert queue.get(given.id) is None
+        assert state_of(queue, kept.id) == "staged"
+
+    def test_discard_forgets_what_is_held(self, queue):
+        task_id = stage(queue, record())
+        queue.settle([task_id], "hold")
+        queue.discard([task_id], 5.0)
+        assert queue.get(task_id) is None
+
+    def test_discard_leaves_what_is_published(self, queue, clock):
+        ready, scheduled = record(), record(due=clock() + 100)
+        publish(queue, ready, scheduled)
+        finished = run(queue, "dead")
+        queue.discard([ready.id, scheduled.id, finished], 5.0)
+        found = queue.list(["ready", "scheduled", "dead", "done", "running"])
+        assert {each.id for each in found} == {ready.id, scheduled.id, finished}
+
+    # ---- staged and settle ----
+
+    def test_what_is_in_doubt_is_listed_with_its_envelope(self, queue):
+        records = [record() for _ in range(4)]
+        stage(queue, records[1], records[0], records[2], envelope=b"e1")
+        queue.settle([records[1].id], "hold")
+        publish(queue, records[3])
+        found = queue.staged()
+        assert [(each.id, each.state) for each in found] == [
+            (records[0].id, "staged"),
+            (records[1].id, "held"),
+            (records[2].id, "staged"),
+        ]
+        assert {each.envelope for each in found} == {b"e1"}
+        assert [each.id for each in queue.staged(limit=1, after=records[0].id)] == [records[1].id]
+
+    def test_settling_by_publish_makes_ready_or_scheduled(self, queue, clock):
+        now, later = record(), record(due=clock() + 100)
+        stage(queue, now, later)
+        queue.settle([later.id], "hold")
+        assert queue.settle([now.id, later.id, "unknown"], "publish") == 2
+        found = {each.id: each for each in queue.list(["ready", "scheduled"])}
+        assert (found[now.id].state, found[later.id].state) == ("ready", "scheduled")
+        assert found[now.id].envelope == b""
+        assert found[now.id].owner == ""
+        assert found[now.id].published_at is not None
+
+    def test_settling_by_discard_forgets(self, queue):
+        staged, held = record(), record()
+        stage(queue, staged, held)
+        queue.settle([held.id], "hold")
+        assert queue.settle([staged.id, held.id, "unknown"], "discard") == 2
+        assert queue.staged() == []
+
+    def test_settling_by_hold_keeps_until_somebody_decides(self, queue):
+        task_id = stage(queue, record())
+        assert queue.settle([task_id], "hold") == 1
+        assert queue.settle([task_id], "hold") == 0
+        assert state_of(queue, task_id) == "held"
+        assert queue.get(task_id).envelope == ENVELOPE
+
+    @pytest.mark.parametrize("verdict", ["publish", "discard", "hold"])
+    def test_settling_leaves_what_is_no_longer_in_doubt(self, queue, verdict):
+        ready = publish(queue, record())
+        dead = publish(queue, record(priority=1))
+        hand_in(queue, claim_one(queue), "dead")
+        assert queue.settle([ready, dead], verdict) == 0
+        assert (state_of(queue, ready), state_of(queue, dead)) == ("ready", "dead")

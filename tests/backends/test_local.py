@@ -1,0 +1,56 @@
+import os
+import threading
+
+import pytest
+
+from taskqueue.backends.local import LocalQueue
+
+from .contract import BackendContract
+from .making import OWNER, beat, publish, record, stage
+from .model import machine_for
+from .processes import outcome_of_child
+
+
+class TestLocal(BackendContract):
+    @pytest.fixture
+    def open_queue(self):
+        return lambda name="default", **options: LocalQueue(name=name, **options)
+
+
+def test_it_promises_nothing():
+    assert LocalQueue(name="default").capabilities == frozenset()
+
+
+def test_a_forked_child_starts_empty_with_fresh_locks():
+    queue = LocalQueue(name="default")
+    beat(queue)
+    publish(queue, record())
+    stage(queue, record())
+
+    def look():
+        assert (len(queue), queue.staged(), queue.owners()) == (0, [], [])
+        publish(queue, record())
+        assert len(queue) == 1
+        assert queue.wait(0, 0) == 1
+
+    with queue._lock, queue._hints._given:  # as if another thread held them at the fork
+        child = os.fork()
+        if child == 0:
+            outcome_of_child(look)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (len(queue), len(queue.staged()), queue.owners()[0].owner.id) == (1, 1, OWNER)
+
+
+def test_all_threads_see_the_same_tasks():
+    queue = LocalQueue(name="default")
+    thread = threading.Thread(target=lambda: publish(queue, record()))
+    thread.start()
+    thread.join(20)
+    assert len(queue) == 1
+
+
+def _open_local():
+    return LocalQueue(name="default"), lambda: None
+
+
+TestLocalIsAsTheModel = machine_for(_open_local)

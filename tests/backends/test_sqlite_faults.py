@@ -1,0 +1,333 @@
+"""The backend ``sqlite`` when its file cannot be used: one error of one line, and it goes on by itself."""
+
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from taskqueue.backends import filesystem
+from taskqueue.backends.sqlite import SQLiteQueue
+from taskqueue.errors import BackendUnavailableError
+
+from .making import CONSUMER, OWNER, beat, claim_one, publish, record, stage, state_of
+from .processes import DEADLINE, Child
+
+WRITES = {
+    "stage": lambda queue: stage(queue, record()),
+    "publish": lambda queue: publish(queue, record()),
+    "discard": lambda queue: queue.discard(["id"], 5.0),
+    "settle": lambda queue: queue.settle(["id"], "publish"),
+    "beat": beat,
+    "requeue": lambda queue: queue.requeue(["id"]),
+    "delete": lambda queue: queue.delete(["id"]),
+    "purge": lambda queue: queue.purge(["done"]),
+    "pause": lambda queue: queue.pause(),
+    "retire": lambda queue: queue.retire(OWNER),
+}
+READS = {
+    "get": lambda queue: queue.get("id"),
+    "list": lambda queue: queue.list(["ready"]),
+    "staged": lambda queue: queue.staged(),
+    "len": len,
+    "counts": lambda queue: queue.counts(),
+    "owners": lambda queue: queue.owners(),
+    "exchange": lambda queue: queue.exchange(OWNER, CONSUMER, (), 1),
+    "release": lambda queue: queue.release(OWNER, CONSUMER, ()),
+    "reclaim": lambda queue: queue.reclaim(3),
+    "promote": lambda queue: queue.promote(),
+    "prune": lambda queue: queue.prune(1, 1, 1, 1),
+}
+ALL = {**WRITES, **READS}
+
+
+def fails(act, queue, match):
+    """It raises the one error there is, in one line that names the file."""
+    with pytest.raises(BackendUnavailableError, match=match) as caught:
+        act(queue)
+    assert str(caught.value).startswith(queue.path)
+    assert "\n" not in str(caught.value)
+
+
+# ---- deleted and replaced ------------------------------------------------------------------------------------------
+
+
+def _delete(path):
+    for each in path.parent.glob("tasks.db*"):
+        shutil.rmtree(each) if each.is_dir() else each.unlink()
+
+
+@pytest.mark.parametrize("verb", ALL)
+@pytest.mark.parametrize(
+    "delete", [os.unlink, _delete, lambda path: shutil.rmtree(path.parent)], ids=["file", "files", "directory"]
+)
+def test_a_deleted_file_is_told_once_and_made_anew(queue, path, delete, verb):
+    lost = publish(queue, record())
+    queue.get(lost)
+    delete(path)
+    fails(ALL[verb], queue, "was deleted while in use")
+    ALL[verb](queue)
+    assert queue.get(lost) is None
+    beat(queue)
+    queue.resume()
+    task_id = publish(queue, record())
+    assert claim_one(queue).id == task_id
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_replaced_file_is_told_once_and_opened(queue, path, tmp_path):
+    other = SQLiteQueue(name="default", path=tmp_path / "other.db")
+    task_id = publish(other, record())
+    other.close()
+    os.replace(tmp_path / "other.db", path)
+    fails(WRITES["publish"], queue, "was replaced by another file")
+    assert state_of(queue, task_id) == "ready"
+
+
+def test_all_connections_learn_of_a_deleted_file_at_once(queue, path):
+    publish(queue, record())
+    len(queue)
+    queue.wait(0, 0.0)
+    os.unlink(path)
+    fails(len, queue, "was deleted")
+    task_id = publish(queue, record())
+    assert len(queue) == 1
+    assert claim_one(queue).id == task_id
+
+
+def test_what_is_left_of_a_deleted_file_does_not_spoil_the_next(queue, path):
+    for _ in range(3):
+        publish(queue, record())
+    os.unlink(path)
+    assert Path(f"{path}-wal").exists()
+    fails(len, queue, "was deleted")
+    assert len(queue) == 0
+    publish(queue, record())
+    assert len(queue) == 1
+
+
+def test_who_waits_survives_that_the_file_goes_and_comes(queue, path):
+    seen = [queue.wait(0, 0.0)]
+    failures = []
+    begun, stopped = threading.Event(), threading.Event()
+
+    def wait():
+        try:
+            while not stopped.is_set():
+                seen.append(queue.wait(seen[-1], 0.2))
+                begun.set()
+        except Exception as error:  # noqa: BLE001  # told by the assertion below
+            failures.append(error)
+            begun.set()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    assert begun.wait(DEADLINE)
+    shutil.rmtree(path.parent)
+    before = seen[-1]
+    begun.clear()
+    assert begun.wait(DEADLINE)
+    fails(len, queue, "was deleted")
+    publish(queue, record())
+    begun.clear()
+    assert begun.wait(DEADLINE)
+    stopped.set()
+    queue.wake()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    assert failures == []
+    assert seen[-1] != before
+
+
+def test_a_deleted_lock_file_is_made_anew(queue, path):
+    publish(queue, record())
+    os.unlink(f"{path}.lock")
+    publish(queue, record())
+    assert Path(f"{path}.lock").exists()
+
+
+# ---- no database, no right, no room --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ALL)
+def test_a_file_that_is_no_database_is_told_until_it_is_moved_away(path, open_queue, verb):
+    path.parent.mkdir()
+    path.write_bytes(b"This is the diary of somebody else. " * 200)
+    queue = open_queue()
+    fails(ALL[verb], queue, "not a database; move it away")
+    fails(ALL[verb], queue, "not a database; move it away")
+    assert path.read_bytes().startswith(b"This is the diary")
+    path.unlink()
+    publish(queue, record())
+    assert len(queue) == 1
+
+
+def test_a_damaged_file_is_told(queue, path):
+    publish(queue, *(record(body=bytes(3000)) for _ in range(100)))
+    queue.close()
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\x5a" * (len(content) - 4096)
+    path.write_bytes(content)
+    fails(READS["get"], queue, "malformed; stop all processes that use it, and recover it")
+    fails(WRITES["publish"], queue, "malformed")
+
+
+def test_a_path_that_is_a_directory_is_told(path, open_queue):
+    path.mkdir(parents=True)
+    fails(WRITES["publish"], open_queue(), "unable to open")
+
+
+def test_a_directory_that_is_a_file_is_told(path, open_queue):
+    path.parent.write_text("")
+    queue = open_queue()
+    fails(WRITES["publish"], queue, "give this process's user|is a file of this program|ot a directory|exists")
+    path.parent.unlink()
+    publish(queue, record())
+
+
+def test_a_full_disk_is_told_and_left_behind(path):
+    with Child(
+        """
+        import resource
+        queue = SQLiteQueue(name="default", path=path)
+        beat(queue)
+        kept = publish(queue, record())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, resource.RLIM_INFINITY))
+        large = record(body=bytes(1024 * 1024))
+        for act in (lambda: publish(queue, large), lambda: stage(queue, large)):
+            try:
+                act()
+            except BackendUnavailableError as error:
+                say(str(error))
+        assert queue.get(large.id) is None
+        assert claim_one(queue).id == kept
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        publish(queue, large)
+        say(str(len(queue)))
+        """,
+        path,
+    ) as child:
+        for _ in range(2):
+            line = child.hear()
+            assert line.startswith(f"{path}: ")
+            assert "room" in line
+        child.expect("1")
+        child.end()
+
+
+@pytest.fixture
+def open_folder():
+    """A directory that a user without any rights can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="taskqueue-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+_DROP_RIGHTS = """
+    if os.getuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+"""
+
+
+def _make_file(folder):
+    path = folder / "var" / "tasks.db"
+    queue = SQLiteQueue(name="default", path=path)
+    publish(queue, record())
+    queue.close()
+    if os.getuid() == 0:
+        for each in [path.parent, *path.parent.iterdir()]:
+            os.chown(each, 65534, 65534)
+    return path
+
+
+def test_a_read_only_file_is_told_and_can_be_read(open_folder):
+    path = _make_file(open_folder)
+    path.chmod(0o400)
+    with Child(
+        _DROP_RIGHTS
+        + """
+    queue = SQLiteQueue(name="default", path=path)
+    for _ in range(2):
+        try:
+            publish(queue, record())
+        except BackendUnavailableError as error:
+            say(str(error))
+    say(str(len(queue)))
+    listen()
+    publish(queue, record())
+    say(str(len(queue)))
+    """,
+        path,
+    ) as child:
+        for _ in range(2):
+            line = child.hear()
+            assert line.startswith(f"{path}: ")
+            assert "the right to write" in line
+        child.expect("1")
+        path.chmod(0o600)
+        child.tell()
+        child.expect("2")
+        child.end()
+
+
+def test_a_directory_that_cannot_be_written_is_told(open_folder):
+    (open_folder / "var").mkdir(0o555)
+    path = open_folder / "var" / "tasks.db"
+    with Child(
+        _DROP_RIGHTS
+        + """
+    queue = SQLiteQueue(name="default", path=path)
+    for act in (lambda: publish(queue, record()), lambda: len(queue), lambda: beat(queue)):
+        try:
+            act()
+        except BackendUnavailableError as error:
+            say(str(error))
+    """,
+        path,
+    ) as child:
+        for _ in range(3):
+            line = child.hear()
+            assert line.startswith(f"{path}: ")
+            assert "the right to write" in line
+        child.end()
+
+
+def test_a_network_file_system_is_refused_at_first_use(path, open_queue, tmp_path, monkeypatch):
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 0 8:1 / / rw - ext4 /dev/vda rw\n2 1 0:50 / {tmp_path} rw - nfs4 server:/export rw\n")
+    monkeypatch.setattr(filesystem, "MOUNTS", mounts)
+    queue = open_queue()
+    for act in (WRITES["publish"], READS["len"], WRITES["beat"]):
+        fails(act, queue, r"network file system \(nfs4\).* choose a path on a disk of this machine")
+    assert not path.parent.exists()
+    mounts.write_text("1 0 8:1 / / rw - ext4 /dev/vda rw\n")
+    publish(queue, record())
+
+
+# ---- what must not be swallowed ------------------------------------------------------------------------------------
+
+
+def test_a_write_that_fails_half_way_leaves_nothing(queue):
+    good, bad = record(), record(priority="not a number", body=None)
+    for act in (lambda: publish(queue, good, bad), lambda: stage(queue, good, bad)):
+        with pytest.raises(BackendUnavailableError):
+            act()
+    assert len(queue.list(["staged", "ready"])) == 0
+    publish(queue, good)
+    assert len(queue) == 1
+
+
+def test_an_interrupted_write_leaves_nothing(queue):
+    def records():
+        yield record()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        queue.publish(records(), 5.0)
+    assert len(queue) == 0
+    publish(queue, record())
+    assert len(queue) == 1
