@@ -1,0 +1,191 @@
+"""Header rules: which headers of the active request a task gets, and what may be given beside them. Values only.
+
+A header's name is kept in one spelling, ``Like-This``, with ``_`` taken for ``-``: an environ cannot tell them apart,
+so neither may any rule. Error texts hold names, never values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from ipaddress import IPv6Address
+from typing import Any
+
+from ..errors import InvalidTaskError
+from ..record import Headers
+from .arguments import Pairs, kind, pairs
+
+# RFC 9110, 7.6.1, and those that are older: they speak of one connection, and a replay has none.
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# A replay makes these itself, or they would make it another request than the one that was added.
+_MADE_BY_THE_REPLAY = frozenset({"content-length", "idempotency-key"})
+_NEVER_COPIED = (
+    HOP_BY_HOP
+    | _MADE_BY_THE_REPLAY
+    | {
+        "accept-encoding",
+        "expect",
+        "proxy",  # becomes HTTP_PROXY, which HTTP clients take for their configuration
+        "range",
+        "user-agent",
+        # Middleware takes these for the method and the URL, which here only ``add`` decides.
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+        "x-original-url",
+        "x-rewrite-url",
+    }
+)
+_NEVER_COPIED_PREFIXES = ("if-", "x-task-")
+_NEVER_GIVEN = HOP_BY_HOP | _MADE_BY_THE_REPLAY | {"proxy"}
+
+# Where the caller was: without these a replay builds other URLs, so a list in copy_headers does not leave them out.
+_PLACE = frozenset({"host", "forwarded"})
+_PLACE_PREFIX = "x-forwarded-"
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
+_CONTROL = re.compile("[\x00-\x1f\x7f]")  # the bytes of UTF-8 look like C1 controls in latin-1, so these are let be
+_LATIN_1 = re.compile("[\x00-\xff]*")
+_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[([0-9A-Fa-f:.]+)\])(?::[0-9]{0,5})?")  # RFC 3986, 3.2.2
+
+
+def task_headers(
+    environ: Mapping[str, str],
+    given: Pairs | None,
+    listed: Collection[str] | None,
+    with_content: bool,
+) -> Headers:
+    """The active request's headers, and the given ones that add, replace or, as None, remove.
+
+    ``listed`` are the folded names that may be copied, None for all. ``with_content`` says whether the request's body
+    is copied, and with it its ``Content-*``. Raises InvalidTaskError.
+    """
+    headers = _copied(environ, listed, with_content)
+    for name, value in _checked(given):
+        if value is None:
+            headers.pop(fold(name), None)
+        else:
+            headers[fold(name)] = value
+    return tuple((_spelling(name), value) for name, value in headers.items())
+
+
+def size(headers: Headers) -> int:
+    """How many bytes they have as they are sent."""
+    return sum(len(name) + len(value) + len(": \r\n") for name, value in headers)
+
+
+def fold(name: str) -> str:
+    """A name as rules compare it."""
+    return name.lower().replace("_", "-")
+
+
+def is_authority(host: str) -> bool:
+    """Whether it can stand between the scheme and the path of a URL: a host, and perhaps a port."""
+    match = _AUTHORITY.fullmatch(host)
+    if match is None or match[1] is None:
+        return match is not None
+    try:
+        IPv6Address(match[1])
+    except ValueError:
+        return False
+    return True
+
+
+def _copied(environ: Mapping[str, str], listed: Collection[str] | None, with_content: bool) -> dict[str, str]:
+    named_by_connection = {fold(name.strip()) for name in environ.get("HTTP_CONNECTION", "").split(",")}
+    copied: dict[str, str] = {}
+    for key, value in environ.items():
+        name = _name_of(key)
+        if not name or name in copied or name in named_by_connection:
+            continue
+        if name.startswith("content-"):
+            is_wanted = with_content and name != "content-length"
+        else:
+            is_wanted = _may_be_copied(name) and (listed is None or name in listed or _tells_the_place(name))
+        if is_wanted:
+            # A tab is a legal blank between words, and the only control character that is: here it is made one.
+            copied[name] = _clean(name, value.replace("\t", " "), "of the active request")
+    return copied
+
+
+def _name_of(key: str) -> str:
+    """The folded name of the header that an environ key holds; empty for what is no header."""
+    if key == "CONTENT_TYPE":
+        return "content-type"
+    name = key[5:] if key.startswith("HTTP_") else ""
+    return fold(name) if _TOKEN.fullmatch(name) else ""
+
+
+def _may_be_copied(name: str) -> bool:
+    return name not in _NEVER_COPIED and not name.startswith(_NEVER_COPIED_PREFIXES)
+
+
+def _tells_the_place(name: str) -> bool:
+    return name in _PLACE or name.startswith(_PLACE_PREFIX)
+
+
+def _checked(given: Pairs | None) -> Iterator[tuple[str, str | None]]:
+    """Given headers with their values as text; each name once, whatever its spelling."""
+    seen: set[str] = set()
+    for name, value in pairs(given, "headers"):
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            raise InvalidTaskError(f"the header name {_shown(name)} is none: letters, digits and hyphens (RFC 9110)")
+        folded = fold(name)
+        if folded in seen:
+            raise InvalidTaskError(f"the header {_shown(name)} is given twice: join its values with a comma")
+        seen.add(folded)
+        if value is None:
+            yield folded, None
+            continue
+        _refuse_reserved(folded, name)
+        text = _clean(name, _as_text(name, value), "that was given").strip(" ")
+        if folded == "host" and not is_authority(text):
+            raise InvalidTaskError("the header 'Host' that was given is no host, with or without a port")
+        yield folded, text
+
+
+def _refuse_reserved(folded: str, name: str) -> None:
+    if folded.startswith("x-task-"):
+        raise InvalidTaskError(f"the header {_shown(name)} cannot be given: X-Task-* tell what the replay is")
+    if folded in _MADE_BY_THE_REPLAY:
+        raise InvalidTaskError(f"the header {_shown(name)} cannot be given: the replay makes it")
+    if folded in _NEVER_GIVEN:
+        raise InvalidTaskError(f"the header {_shown(name)} cannot be given: it speaks of a connection, not of a task")
+
+
+def _as_text(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (bytes, bytearray)):
+        raise InvalidTaskError(f"the value of header {_shown(name)} is {kind(value)}: decode it to a str")
+    return str(value)
+
+
+def _clean(name: str, value: str, which: str) -> str:
+    if _CONTROL.search(value):
+        raise InvalidTaskError(f"the header {_shown(name)} {which} holds a control character")
+    if not _LATIN_1.fullmatch(value):
+        raise InvalidTaskError(f"the header {_shown(name)} {which} is not latin-1, as HTTP has it: encode it first")
+    return value
+
+
+def _spelling(folded: str) -> str:
+    return "-".join(part.capitalize() for part in folded.split("-"))
+
+
+def _shown(name: object) -> str:
+    return repr(name)[:80]

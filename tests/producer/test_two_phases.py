@@ -1,0 +1,363 @@
+"""The commit in two phases: whatever fails wherever, a task runs if and only if its transaction committed."""
+
+import contextlib
+import time
+
+import pytest
+
+from taskqueue import queues
+from taskqueue.errors import BackendError, BackendUnavailableError, QueueFullError
+from taskqueue.keeper import process_keeper
+from taskqueue.notices import Event
+from taskqueue.producer import add
+from taskqueue.producer.datamanager import BUDGET_SECONDS
+from taskqueue.queues import Queue, Queues
+
+from .fakes import Neighbour, NeighbourError, Stall
+
+BEFORE = "/var/Data.fs"
+AFTER = "~sqlalchemy:1"
+KEYS = {"before": BEFORE, "after": AFTER}
+
+
+def down():
+    """What a backend raises that is."""
+    return BackendUnavailableError("no answer")
+
+
+def outcome_of(manager, backend, ids):
+    """Commit, abort if that fails, and say what became of the application's part and of the tasks."""
+    committed = True
+    try:
+        manager.commit()
+    except (NeighbourError, BackendError, RuntimeError):
+        committed = False
+        manager.abort()
+    return committed, {backend.state(task_id) for task_id in ids}
+
+
+# Where a neighbour fails -> where the task is then. None is gone. What fails after our vote may have been preceded by a
+# neighbour that finished, so the tasks are held; behind our own finish it is too late to ask.
+NEIGHBOUR_FAILS = {
+    ("before", "tpc_begin"): None,
+    ("before", "commit"): None,
+    ("before", "tpc_vote"): None,
+    ("before", "tpc_finish"): "held",
+    ("after", "tpc_begin"): None,
+    ("after", "commit"): None,
+    ("after", "tpc_vote"): "held",
+    ("after", "tpc_finish"): "ready",
+}
+
+
+@pytest.mark.parametrize("error", [NeighbourError("failed"), RuntimeError("failed")])
+@pytest.mark.parametrize(("place", "phase"), list(NEIGHBOUR_FAILS))
+def test_a_neighbour_that_fails_takes_the_tasks_along(manager, backend, place, phase, error):
+    ids = [add("/x", transaction_manager=manager)]
+    Neighbour(manager, KEYS[place], **{phase: error})
+
+    committed, found = outcome_of(manager, backend, ids)
+
+    assert not committed
+    assert found == {NEIGHBOUR_FAILS[place, phase]}
+
+
+@pytest.mark.parametrize(("place", "phase"), list(NEIGHBOUR_FAILS))
+def test_a_volatile_neighbour_leaves_nothing_in_doubt(manager, backend, place, phase):
+    ids = [add("/x", transaction_manager=manager)]
+    Neighbour(manager, KEYS[place], volatile=True, **{phase: NeighbourError("failed")})
+
+    _, found = outcome_of(manager, backend, ids)
+
+    assert found == {"ready" if (place, phase) == ("after", "tpc_finish") else None}
+
+
+@pytest.mark.parametrize(("place", "phase"), list(NEIGHBOUR_FAILS))
+@pytest.mark.parametrize("cleanup", ["abort", "tpc_abort"])
+def test_a_neighbour_that_fails_in_its_cleanup_as_well_changes_nothing(manager, backend, place, phase, cleanup):
+    ids = [add("/x", transaction_manager=manager)]
+    Neighbour(manager, KEYS[place], **{phase: NeighbourError("failed"), cleanup: NeighbourError("again")})
+
+    for ending in (manager.commit, manager.abort):
+        with contextlib.suppress(NeighbourError):
+            ending()
+
+    assert {backend.state(task_id) for task_id in ids} == {NEIGHBOUR_FAILS[place, phase]}
+
+
+@pytest.mark.parametrize(("place", "phase"), [("before", "commit"), ("before", "tpc_finish"), ("after", "tpc_vote")])
+def test_an_interrupt_in_a_neighbours_cleanup_reaches_us_with_the_abort(manager, backend, place, phase):
+    ids = [add("/x", transaction_manager=manager)]
+    Neighbour(manager, BEFORE + "0", tpc_abort=KeyboardInterrupt())
+    Neighbour(manager, KEYS[place], **{phase: NeighbourError("failed")})
+
+    with pytest.raises(KeyboardInterrupt):
+        manager.commit()
+    manager.abort()
+
+    assert {backend.state(task_id) for task_id in ids} == {NEIGHBOUR_FAILS[place, phase]}
+
+
+@pytest.mark.parametrize("error", [down(), QueueFullError("full"), RuntimeError("broken")])
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_what_cannot_be_staged_fails_the_commit_before_anybody_votes_behind_us(manager, backend, error, is_late, place):
+    ids = [add("/x", transaction_manager=manager)]
+
+    def add_late():
+        backend.failures["stage"] = error
+        ids.append(add("/late", transaction_manager=manager))
+
+    neighbour = Neighbour(manager, KEYS[place], **({"commit": add_late} if is_late else {}))
+    if not is_late:
+        backend.failures["stage"] = error
+
+    committed, found = outcome_of(manager, backend, ids)
+
+    assert not committed
+    assert found <= {None, "staged"}
+    assert "tpc_finish" not in neighbour.phases
+    assert ("tpc_vote" in neighbour.phases) == (is_late and place == "before")
+    # The keeper discards what an abort could not, because the backend was down.
+    process_keeper().forget(queues.installed()["default"])
+    assert {backend.state(task_id) for task_id in ids} == {None}
+
+
+def test_a_queue_that_is_full_is_not_down(manager, site, backend, told):
+    backend.failures["stage"] = QueueFullError("full")
+    add("/x", transaction_manager=manager)
+    with pytest.raises(QueueFullError):
+        manager.commit()
+    manager.abort()
+    backend.failures.clear()
+    manager.begin()
+    add("/x", transaction_manager=manager)
+    manager.commit()
+
+    assert told.of(Event.BACKEND_DOWN) == []
+
+
+def test_one_queue_that_cannot_be_staged_discards_what_another_has(manager, backend, other_backend):
+    ids = [add("/x", transaction_manager=manager), add("/x", queue="other", transaction_manager=manager)]
+    other_backend.failures["stage"] = QueueFullError("full")
+
+    with pytest.raises(QueueFullError):
+        manager.commit()
+    manager.abort()
+
+    assert backend.verbs() == ["stage", "discard"]
+    assert [backend.state(ids[0]), other_backend.state(ids[1])] == [None, None]
+
+
+def test_a_lost_answer_to_stage_is_discarded_although_nobody_knows_that_it_is_there(manager, backend):
+    def stage_and_fail(timeout):
+        type(backend).__mro__[1].stage(backend, records, b"", "owner", 1.0)
+        raise RuntimeError("lost")
+
+    task_id = add("/x", transaction_manager=manager)
+    records = [entry.record for entry in manager.get()._resources[0]._entries]
+    backend.before["stage"] = stage_and_fail
+    with pytest.raises(RuntimeError):
+        manager.commit()
+    assert backend.state(task_id) == "staged"
+    manager.abort()
+
+    assert backend.state(task_id) is None
+
+
+# ---- in doubt ----
+
+
+@pytest.mark.parametrize(("in_doubt", "state"), [("hold", "held"), ("publish", "ready"), ("discard", None)])
+def test_the_queue_says_what_becomes_of_tasks_in_doubt(backend, manager, told, in_doubt, state):
+    queue = Queue("default", backend, in_doubt=in_doubt)
+    queues.install(Queues({"default": queue}))
+    ids = (add("/x", transaction_manager=manager),)
+    Neighbour(manager, BEFORE, tpc_finish=NeighbourError("failed"))
+
+    with pytest.raises(NeighbourError):
+        manager.commit()
+    manager.abort()
+
+    assert backend.state(ids[0]) == state
+    (notice,) = told.of(Event.HELD if in_doubt == "hold" else Event.WARNING)
+    assert (notice.queue, notice.task_ids) == ("default", ids)
+    process_keeper().forget(queue)
+
+
+def test_what_cannot_be_held_in_time_is_held_later(manager, backend, told):
+    task_id = add("/x", transaction_manager=manager)
+    Neighbour(manager, BEFORE, tpc_finish=NeighbourError("failed"))
+    backend.before["settle hold"] = lambda timeout: backend.failures.update(beat=down())
+    backend.failures["settle hold"] = down()
+
+    with pytest.raises(NeighbourError):
+        manager.commit()
+    manager.abort()
+    assert backend.state(task_id) == "staged"
+    backend.before.clear()
+    backend.failures.clear()
+    told.wait_for(Event.BACKEND_UP)
+    process_keeper().forget(queues.installed()["default"])
+
+    assert backend.state(task_id) == "held"
+
+
+def test_a_backend_that_is_broken_in_an_abort_is_not_told_to_be_down(manager, backend, told):
+    add("/x", transaction_manager=manager)
+    Neighbour(manager, BEFORE, commit=NeighbourError("failed"))
+    backend.failures["discard"] = RuntimeError("broken")
+
+    with pytest.raises(NeighbourError):
+        manager.commit()
+    manager.abort()
+
+    assert told.of(Event.BACKEND_DOWN) == []
+
+
+def test_what_cannot_be_discarded_in_time_is_discarded_later(manager, backend, told):
+    task_id = add("/x", transaction_manager=manager)
+    Neighbour(manager, BEFORE, commit=NeighbourError("failed"))
+    backend.before["discard"] = lambda timeout: backend.failures.update(beat=down())
+    backend.failures["discard"] = down()
+
+    with pytest.raises(NeighbourError):
+        manager.commit()
+    manager.abort()
+    assert backend.state(task_id) == "staged"
+    backend.before.clear()
+    backend.failures.clear()
+    told.wait_for(Event.BACKEND_UP)
+    process_keeper().forget(queues.installed()["default"])
+
+    assert backend.state(task_id) is None
+
+
+@pytest.mark.parametrize(
+    ("verb", "place", "phase"), [("discard", "before", "commit"), ("settle hold", "after", "tpc_vote")]
+)
+def test_an_interrupt_while_letting_go_leaves_the_rest_to_the_keeper(
+    manager, site, backend, other_backend, verb, place, phase
+):
+    ids = [add("/x", transaction_manager=manager), add("/x", queue="other", transaction_manager=manager)]
+    Neighbour(manager, KEYS[place], **{phase: NeighbourError("failed")})
+    backend.before[verb] = lambda timeout: backend.before.clear() or interrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        manager.commit()
+    manager.abort()
+    for queue in site.values():
+        process_keeper().forget(queue)
+
+    expected = NEIGHBOUR_FAILS[place, phase]
+    assert [backend.state(ids[0]), other_backend.state(ids[1])] == [expected, expected]
+
+
+def interrupt():
+    """What Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+# ---- publishing ----
+
+
+@pytest.mark.parametrize("error", [down(), BackendError("odd"), RuntimeError("broken")])
+def test_what_cannot_be_published_is_committed_all_the_same_and_published_later(manager, backend, told, error):
+    neighbours = [Neighbour(manager, key) for key in KEYS.values()]
+    ids = tuple(add("/x", transaction_manager=manager) for _ in range(2))
+    backend.failures["publish"] = error
+    manager.commit()
+
+    assert [neighbour.phases[-1] for neighbour in neighbours] == ["tpc_finish", "tpc_finish"]
+    assert told.ids(Event.UNPUBLISHED) == list(ids)
+    assert told.ids(Event.ADDED) == list(ids)
+    backend.failures.clear()
+    told.wait_for(Event.PUBLISHED_LATE)
+    assert {backend.state(task_id) for task_id in ids} == {"ready"}
+
+
+def test_a_queue_that_cannot_be_published_does_not_keep_another_from_it(manager, backend, other_backend):
+    add("/x", transaction_manager=manager)
+    other_id = add("/x", queue="other", transaction_manager=manager)
+    backend.failures["publish"] = RuntimeError("broken")
+    manager.commit()
+
+    assert other_backend.state(other_id) == "ready"
+
+
+def test_an_interrupt_while_publishing_leaves_the_rest_to_the_keeper(manager, site, backend, other_backend):
+    ids = [add("/x", transaction_manager=manager), add("/x", queue="other", transaction_manager=manager)]
+    backend.before["publish"] = lambda timeout: backend.before.clear() or interrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        manager.commit()
+    manager.abort()
+    for queue in site.values():
+        process_keeper().forget(queue)
+
+    assert [backend.state(ids[0]), other_backend.state(ids[1])] == ["ready", "ready"]
+
+
+# ---- the budget ----
+
+
+def test_a_backend_that_does_not_answer_costs_the_budget_once_and_then_nothing(manager, backend, told):
+    stall = backend.before["stage"] = Stall()
+    add("/x", transaction_manager=manager)
+    begun_at = time.monotonic()
+    with pytest.raises(BackendUnavailableError):
+        manager.commit()
+    manager.abort()
+    taken = time.monotonic() - begun_at
+
+    assert BUDGET_SECONDS * 0.9 <= taken <= BUDGET_SECONDS + 1
+    assert backend.verbs() == ["stage"]
+    assert backend.timeouts[0] <= BUDGET_SECONDS
+    (notice,) = told.of(Event.BACKEND_DOWN)
+    assert notice.queue == "default"
+    stall.released.set()
+
+
+def test_all_calls_of_a_transaction_share_one_budget(manager, backend, other_backend):
+    waited = []
+
+    def half_the_budget(timeout):
+        waited.append(timeout)
+        assert not nothing_comes.wait(BUDGET_SECONDS / 4)
+
+    nothing_comes = Stall().released
+    for each in (backend, other_backend):
+        each.before = {"stage": half_the_budget, "publish": half_the_budget}
+    add("/x", transaction_manager=manager)
+    add("/x", queue="other", transaction_manager=manager)
+    manager.commit()
+
+    assert waited == sorted(waited, reverse=True)
+    assert waited[0] <= BUDGET_SECONDS
+    assert waited[-1] <= BUDGET_SECONDS / 4
+
+
+def test_the_time_that_neighbours_take_is_not_ours(manager, backend):
+    nothing_comes = Stall().released
+    add("/x", transaction_manager=manager)
+    Neighbour(manager, BEFORE, tpc_vote=lambda: nothing_comes.wait(0.5))
+    manager.commit()
+
+    assert backend.timeouts[1] > BUDGET_SECONDS - 0.4
+
+
+def test_a_spent_budget_publishes_later_and_says_nothing_of_the_backend(manager, backend, other_backend, told):
+    nothing_comes = Stall().released
+    backend.before["publish"] = nothing_comes.wait
+    ids = [add("/x", transaction_manager=manager)]
+    other_id = add("/x", queue="other", transaction_manager=manager)
+    begun_at = time.monotonic()
+    manager.commit()
+
+    assert time.monotonic() - begun_at <= BUDGET_SECONDS + 1
+    assert other_backend.verbs() == ["stage"]
+    assert told.ids(Event.UNPUBLISHED) == [other_id]
+    assert told.of(Event.BACKEND_DOWN) == []
+    assert backend.state(ids[0]) == "ready"
+    told.wait_for(Event.PUBLISHED_LATE)
+    assert other_backend.state(other_id) == "ready"
