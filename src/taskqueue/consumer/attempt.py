@@ -1,0 +1,125 @@
+"""What a worker thread does with one claim: read the record, replay it, judge the answer. Tells no store."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import msgspec
+
+from .. import notices
+from ..errors import BrokenSealError, RecordError, UnknownRecordError
+from ..interfaces import Record, Settlement
+from ..notices import Event
+from ..queues import Queue
+from ..record import Task, decode
+from ..settings import ServerSettings
+from . import outcome
+from .outcome import Judgement
+from .replay import Application, replay
+from .trouble import describe
+
+
+class Claim:
+    """One claimed record; ``task`` is there once it was read."""
+
+    __slots__ = ("record", "task")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.task: Task | None = None
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be handed in for a claim, and what to tell when the store has it."""
+
+    settlement: Settlement
+    event: Event | None = None  # None: it was told already
+    notice: dict[str, Any]
+    duration_seconds: float | None = None  # None: it was not replayed
+
+    def tell(self) -> None:
+        """Tell whoever listens."""
+        if self.event is not None:
+            notices.tell(self.event, **self.notice)
+
+
+def attempt(claim: Claim, application: Application, queue: Queue, settings: ServerSettings) -> Finished:
+    """Read, replay and judge. Raises nothing but what is an error of our own."""
+    record = claim.record
+    try:
+        task = claim.task = _read(record, queue)
+    except UnknownRecordError as error:
+        return _leave(record, queue, settings, error)
+    except RecordError as error:
+        return _refuse(record, queue, settings, error)
+    notices.tell(Event.STARTED, queue=queue.name, consumer=settings.name, task=task)
+    answer = replay(application, task)
+    judgement = outcome.judge(answer, task, settings, time.time(), random.random())  # noqa: S311  # jitter
+    return _finished(
+        record,
+        judgement,
+        {"queue": queue.name, "consumer": settings.name, "task": task, "delay_seconds": judgement.delay_seconds},
+        answer.duration_seconds,
+    )
+
+
+def give_back(record: Record, queue: Queue, settings: ServerSettings) -> Finished:
+    """A claim that has not started: ready again, nothing spent."""
+    return Finished(
+        settlement=Settlement(id=record.id, claim_number=record.claim_number, state="ready", started=False),
+        event=Event.RETURNED,
+        notice={"queue": queue.name, "consumer": settings.name, "task_ids": (record.id,)},
+    )
+
+
+def give_up(record: Record, queue: Queue, settings: ServerSettings, error: BaseException) -> Finished:
+    """An error of our own came between: a retry, or dead when it was the last attempt."""
+    answer = outcome.Answer(exception=error)
+    task = Task(id=record.id, queue=queue.name, method="", url="", attempts=record.attempts)
+    judgement = outcome.judge(answer, task, settings, time.time(), random.random())  # noqa: S311  # jitter
+    ids = {"queue": queue.name, "consumer": settings.name, "task_ids": (record.id,)}
+    notices.tell(Event.CONSUMER_FAILED, **ids, detail=describe(error))
+    return _finished(record, judgement, {**ids, "delay_seconds": judgement.delay_seconds}, None)
+
+
+def _read(record: Record, queue: Queue) -> Task:
+    task = decode(record, queue.keyring)
+    if task.wiped:
+        # Such a record cannot be checked, and would be another request than the one that was added.
+        raise BrokenSealError("the record's payload and credentials are gone, so it cannot be run; add it again")
+    return task
+
+
+def _leave(record: Record, queue: Queue, settings: ServerSettings, error: UnknownRecordError) -> Finished:
+    """Somebody else may know how to run it; it is offered again and again."""
+    delay = outcome.UNKNOWN_RECORD_DELAY * random.uniform(0.9, 1.1)  # noqa: S311  # jitter
+    notices.tell(
+        Event.UNREADABLE,
+        queue=queue.name,
+        consumer=settings.name,
+        task_ids=(record.id,),
+        detail=f"{describe(error)}; again in {outcome.duration_in_words(delay)}",
+    )
+    return Finished(
+        settlement=Settlement(id=record.id, claim_number=record.claim_number, state="scheduled", delay=delay),
+        notice={"queue": queue.name, "consumer": settings.name},
+    )
+
+
+def _refuse(record: Record, queue: Queue, settings: ServerSettings, error: RecordError) -> Finished:
+    """Nobody may run it: dead, its secrets kept for whoever looks into it."""
+    judgement = outcome.refuse(describe(error), record.attempts, time.time())
+    ids = {"queue": queue.name, "consumer": settings.name, "task_ids": (record.id,)}
+    notices.tell(Event.UNREADABLE, **ids, detail=f"{describe(error)}; it is dead, and was not run")
+    return _finished(record, judgement, ids, None)
+
+
+def _finished(record: Record, judgement: Judgement, notice: dict[str, Any], duration_seconds: float | None) -> Finished:
+    return Finished(
+        settlement=judgement.settlement(record.id, record.claim_number),
+        event=judgement.event,
+        notice={**notice, "outcome": judgement.outcome},
+        duration_seconds=duration_seconds,
+    )

@@ -1,0 +1,194 @@
+"""The worker threads of one consumer, and the buffer that they take from. Knows no tasks: it is given something to do
+with each job. A job that never ends cannot be ended; its place is given to another thread."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+Job = TypeVar("Job")
+
+STUCK_LIMIT = 100  # threads that were replaced and still run; beyond it, what is stuck keeps its place
+JOIN_SECONDS = 2.0
+
+
+class Load(NamedTuple):
+    """What a pool has to do. Jobs whose thread was replaced are not counted."""
+
+    running: int
+    buffered: int
+    all_busy_seconds: float | None  # since a thread last took a job, None while one is free
+    longest_seconds: float  # how long the oldest job that is not overdue has been running
+
+
+class _Place(Generic[Job]):
+    __slots__ = ("is_overdue", "is_replaced", "job", "started_at", "thread")
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self.started_at = 0.0
+        self.is_overdue = False
+        self.is_replaced = False
+        self.thread: threading.Thread | None = None
+
+
+class Pool(Generic[Job]):
+    """``size`` named daemon threads. ``perform`` is called with each job and raises nothing.
+
+    ``on_hungry`` is called by a thread that has ended a job when no more than ``low_water`` jobs are left to start.
+    Threads start with ``start``; a pool that was stopped stays stopped.
+    """
+
+    def __init__(self, name: str, size: int, perform: Callable[[Job], None], on_hungry: Callable[[], None]) -> None:
+        self.name = name
+        self.size = size
+        self._perform = perform
+        self._on_hungry = on_hungry
+        self._lock = threading.Lock()
+        self._work_or_end = threading.Condition(self._lock)
+        self._some_ended = threading.Condition(self._lock)
+        self._buffer: deque[tuple[float, Job]] = deque()
+        self._low_water = 0
+        self._places: list[_Place[Job]] = []
+        self._stuck: set[_Place[Job]] = set()
+        self._made = 0
+        self._ended = 0
+        self._is_stopping = False
+
+    # ---- the consumer's one fetching thread calls these ----
+
+    def start(self) -> None:
+        """Start the threads."""
+        with self._lock:
+            while len(self._places) < self.size:
+                self._add_place()
+
+    def submit(self, jobs: Sequence[Job], low_water: int) -> None:
+        """More to do; ``low_water`` as the class tells."""
+        now = time.monotonic()
+        with self._lock:
+            self._low_water = low_water
+            self._buffer.extend((now, job) for job in jobs)
+            self._work_or_end.notify(len(jobs))
+
+    def withdraw(self, waiting_seconds: float = 0.0) -> list[Job]:
+        """Take back jobs that have not started, and have waited so long while every thread was busy."""
+        before = time.monotonic() - waiting_seconds
+        with self._lock:
+            if waiting_seconds and any(place.job is None for place in self._places):
+                return []
+            taken = []
+            while self._buffer and self._buffer[0][0] <= before:
+                taken.append(self._buffer.popleft()[1])
+            return taken
+
+    def replace_overdue(self, deadline_seconds: float) -> list[Job]:
+        """The jobs that have passed the deadline since the last call; other threads take their places."""
+        before = time.monotonic() - deadline_seconds
+        overdue = []
+        with self._lock:
+            for place in list(self._places):
+                if place.job is None or place.is_overdue or place.started_at > before:
+                    continue
+                place.is_overdue = True
+                overdue.append(place.job)
+                with contextlib.suppress(RuntimeError):  # no more threads can be started; it keeps its place
+                    self._replace(place)
+        return overdue
+
+    def load(self) -> Load:
+        """How much there is to do."""
+        now = time.monotonic()
+        with self._lock:
+            started = [place.started_at for place in self._places if place.job is not None]
+            timely = [place.started_at for place in self._places if place.job is not None and not place.is_overdue]
+            return Load(
+                running=len(started),
+                buffered=len(self._buffer),
+                all_busy_seconds=now - max(started) if len(started) == self.size else None,
+                longest_seconds=now - min(timely) if timely else 0.0,
+            )
+
+    def jobs(self) -> list[Job]:
+        """What runs and what waits to, without what is stuck."""
+        with self._lock:
+            running = [place.job for place in self._places if place.job is not None]
+            return running + [job for _, job in self._buffer]
+
+    def stuck_count(self) -> int:
+        """How many jobs run in threads that were replaced."""
+        with self._lock:
+            return len(self._stuck)
+
+    def ended(self) -> int:
+        """A number that changes with every job that ends, for ``wait_for_end``."""
+        with self._lock:
+            return self._ended
+
+    def wait_for_end(self, seen: int, timeout: float) -> None:
+        """Wait until some job has ended since ``ended`` returned ``seen``, or ``interrupt`` was called."""
+        with self._lock:
+            self._some_ended.wait_for(lambda: self._ended != seen, timeout)
+
+    def interrupt(self) -> None:
+        """Let ``wait_for_end`` return; any thread may call this."""
+        with self._lock:
+            self._ended += 1
+            self._some_ended.notify_all()
+
+    def stop(self) -> None:
+        """End the threads that have nothing to do, and the others when they are done. May come twice."""
+        with self._lock:
+            self._is_stopping = True
+            self._work_or_end.notify_all()
+            idle = [place.thread for place in self._places if place.job is None and place.thread is not None]
+        for thread in idle:
+            if thread is not threading.current_thread():
+                thread.join(JOIN_SECONDS)
+
+    # ---- the threads ----
+
+    def _add_place(self) -> None:
+        self._made += 1
+        place: _Place[Job] = _Place()
+        place.thread = threading.Thread(target=self._work, args=(place,), name=f"{self.name}-{self._made}", daemon=True)
+        place.thread.start()
+        self._places.append(place)
+
+    def _replace(self, place: _Place[Job]) -> None:
+        if len(self._stuck) < STUCK_LIMIT:
+            self._add_place()
+            self._places.remove(place)
+            self._stuck.add(place)
+            place.is_replaced = True
+
+    def _work(self, place: _Place[Job]) -> None:
+        while (job := self._take(place)) is not None:
+            with contextlib.suppress(Exception):  # perform tells of its own errors; a thread less would tell nobody
+                self._perform(job)
+            del job  # while it waits, a thread keeps nothing of the last one alive
+            if self._end(place):
+                self._on_hungry()
+
+    def _take(self, place: _Place[Job]) -> Job | None:
+        with self._lock:
+            while not self._is_stopping and not place.is_replaced:
+                if self._buffer:
+                    place.started_at = time.monotonic()
+                    place.job = self._buffer.popleft()[1]
+                    return place.job
+                self._work_or_end.wait()
+            self._stuck.discard(place)
+            return None
+
+    def _end(self, place: _Place[Job]) -> bool:
+        with self._lock:
+            place.job = None
+            place.is_overdue = False
+            self._ended += 1
+            self._some_ended.notify_all()
+            return len(self._buffer) <= self._low_water or place.is_replaced

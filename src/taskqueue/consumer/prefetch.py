@@ -1,0 +1,37 @@
+"""How many tasks to claim: what the free threads take now, and a little ahead while tasks are short. Arithmetic."""
+
+from __future__ import annotations
+
+from ..interfaces import CLAIM_COUNT_LIMIT
+
+WEIGHT = 0.2  # of the newest duration in the average
+PATIENCE_FACTOR = 10
+PATIENCE_SECONDS = 1.0
+
+
+def average(before: float | None, seconds: float) -> float:
+    """The moving average of durations after one more."""
+    return seconds if before is None else before + WEIGHT * (seconds - before)
+
+
+def ahead(threads: int, mean_seconds: float | None, all_busy_seconds: float | None, prefetch_seconds: float) -> int:
+    """How many tasks to hold beside those that run: as many as take ``prefetch_seconds`` by their average.
+
+    None while tasks are longer than that, were never seen, or when no thread has come free for that long
+    (``all_busy_seconds``; None: some thread is free): what waits in one process is missing in all others.
+    """
+    if mean_seconds is None or mean_seconds > prefetch_seconds:
+        return 0
+    if all_busy_seconds is not None and all_busy_seconds > prefetch_seconds:
+        return 0
+    return min(CLAIM_COUNT_LIMIT, int(prefetch_seconds * threads / max(mean_seconds, 1e-6)))
+
+
+def wanted(threads: int, running: int, buffered: int, ahead_count: int) -> int:
+    """How many tasks to claim now."""
+    return max(0, min(CLAIM_COUNT_LIMIT, threads + ahead_count - running - buffered))
+
+
+def patience(prefetch_seconds: float) -> float:
+    """So long a claimed task may wait for a thread before it is given back."""
+    return max(PATIENCE_SECONDS, PATIENCE_FACTOR * prefetch_seconds)

@@ -1,0 +1,213 @@
+"""A queue whose exchange can be made to fail, ears for notices, and a consumer put together for a test."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from taskqueue import notices
+from taskqueue.backends.local import LocalQueue
+from taskqueue.consumer import Consumer
+from taskqueue.interfaces import Exchanged, Record, Settlement
+from taskqueue.keeper import Keeper
+from taskqueue.notices import Event, Notice
+from taskqueue.queues import Queue
+from taskqueue.record import Task, encode, new_id
+from taskqueue.settings import ServerSettings
+
+PATIENCE = 10.0  # seconds; nothing here takes long, and a test that waits in vain says so
+
+
+def make_task(url: str = "/", **fields: Any) -> Task:
+    fields = {"queue": "default", "method": "POST", "base_url": "http://site.example", **fields}
+    return Task(id=fields.pop("id", None) or new_id(), url=url, **fields)
+
+
+def answering(status: str = "200 OK", headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> Any:
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response(status, list(headers))
+        return [body]
+
+    return application
+
+
+class Ears:
+    """Hears all notices, and can wait for some."""
+
+    def __init__(self) -> None:
+        self.heard: list[Notice] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, notice: Notice) -> None:
+        with self._changed:
+            self.heard.append(notice)
+            self._changed.notify_all()
+
+    def of(self, *events: Event) -> list[Notice]:
+        with self._changed:
+            return [notice for notice in self.heard if notice.event in events]
+
+    def wait_for(self, event: Event, count: int = 1) -> list[Notice]:
+        with self._changed:
+            arrived = self._changed.wait_for(
+                lambda: sum(notice.event is event for notice in self.heard) >= count, PATIENCE
+            )
+            assert arrived, (
+                f"{count} of {event.value!r} were awaited; heard: {[str(n.event.value) for n in self.heard]}"
+            )
+        return self.of(event)
+
+
+class Gate:
+    """A WSGI application whose requests wait at a gate: /wait/… until it is opened, all others pass."""
+
+    def __init__(self) -> None:
+        self.inside: list[str] = []
+        self.passed: list[str] = []
+        self.most_inside = 0
+        self._changed = threading.Condition()
+        self._open: set[str] = set()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        path = environ["PATH_INFO"]
+        with self._changed:
+            self.inside.append(path)
+            self.most_inside = max(self.most_inside, len(self.inside))
+            self._changed.notify_all()
+            if path.startswith("/wait"):
+                assert self._changed.wait_for(lambda: path in self._open, PATIENCE * 3), f"{path} was never let through"
+            self.inside.remove(path)
+            self.passed.append(path)
+            self._changed.notify_all()
+        start_response("200 OK", [])
+        return [b""]
+
+    def open(self, path: str) -> None:
+        with self._changed:
+            self._open.add(path)
+            self._changed.notify_all()
+
+    def wait_inside(self, *paths: str) -> None:
+        with self._changed:
+            arrived = self._changed.wait_for(lambda: set(paths) <= set(self.inside), PATIENCE)
+            assert arrived, f"{paths} were awaited at the gate; there are {self.inside}, passed have {self.passed}"
+
+
+class FaultError(Exception):
+    """What the faulty queue raises."""
+
+
+class FaultyQueue(LocalQueue):
+    """A local queue that writes down each exchange, and fails on request, before or after doing its work."""
+
+    def __init__(self, name: str = "default") -> None:
+        super().__init__(name=name)
+        self.calls: list[tuple[Any, ...]] = []
+        self.failing: dict[str, Exception] = {}  # verb -> raised instead of doing it
+        self.lose_answer: Callable[[Exchanged], bool] = lambda answer: False
+        self.loss: Exception = FaultError("the answer was lost")
+        self.called = threading.Condition()
+
+    def _call(self, verb: str, *arguments: Any) -> None:
+        with self.called:
+            self.calls.append((verb, *arguments))
+            self.called.notify_all()
+        if verb in self.failing:
+            raise self.failing[verb]
+
+    def wait_for_call(self, wanted: Callable[[tuple[Any, ...]], bool], count: int = 1) -> None:
+        with self.called:
+            arrived = self.called.wait_for(lambda: sum(wanted(call) for call in self.calls) >= count, PATIENCE)
+            assert arrived, f"a call was awaited; there were {self.calls[-20:]}"
+
+    def exchange(
+        self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
+    ) -> Exchanged:
+        self._call("exchange", tuple(settlements), wanted, alone)
+        answer = super().exchange(owner_id, consumer, settlements, wanted, alone)
+        with self.called:
+            self.calls.append(("exchanged", answer))
+            self.called.notify_all()
+        if self.lose_answer(answer):
+            raise self.loss
+        return answer
+
+    def release(self, owner_id: str, consumer: str, holding: Collection[str]) -> int:
+        self._call("release", tuple(holding))
+        return super().release(owner_id, consumer, holding)
+
+    def wait(self, seen: int, timeout: float) -> int:
+        self._call("wait")
+        return super().wait(seen, timeout)
+
+    def go_round(self) -> None:
+        """Wait until whoever fetches has gone round its loop at least once."""
+        for _ in range(2):
+            before = sum(call[0] == "wait" for call in self.calls)
+            self.wake()
+            self.wait_for_call(lambda call: call[0] == "wait", before + 1)
+
+    def reclaim(self, max_deaths: int) -> Any:
+        self._call("reclaim")
+        return super().reclaim(max_deaths)
+
+    def prune(self, *limits: Any) -> Any:
+        self._call("prune", *limits)
+        return super().prune(*limits)
+
+
+class Site:
+    """A queue, a keeper, and consumers that are stopped at the end of the test."""
+
+    def __init__(self) -> None:
+        self.backend = FaultyQueue()
+        self.queue = Queue(name="default", backend=self.backend)
+        self.keeper = Keeper()
+        self.consumers: list[Consumer] = []
+        self.ears = Ears()
+
+    def consumer(self, application: Any, **settings: Any) -> Consumer:
+        settings = {"min_backoff": 0.01, "conflict_backoff": 0.01, "max_backoff": 0.02, "grace": PATIENCE, **settings}
+        consumer = Consumer(ServerSettings(**settings), self.queue, application, self.keeper)
+        self.consumers.append(consumer)
+        return consumer
+
+    def publish(self, *tasks: Task) -> list[str]:
+        self.backend.publish([encode(task, self.queue.keyring) for task in tasks], 1.0)
+        return [task.id for task in tasks]
+
+    def add(self, *urls: str, **fields: Any) -> list[str]:
+        return self.publish(*(make_task(url, **fields) for url in urls))
+
+    def record(self, task_id: str) -> Record:
+        record = self.backend.get(task_id)
+        assert record is not None, f"{task_id} is not there"
+        return record
+
+    def leave_behind(self, *task_ids: str, owner_id: str = "an owner that died") -> None:
+        """Let another owner claim these, alone and so as suspects if they are, and die."""
+        while True:
+            claimed = LocalQueue.exchange(self.backend, owner_id, "elsewhere", (), 1, alone=True).claimed
+            if not claimed:
+                break
+        self.backend.retire(owner_id)
+        LocalQueue.reclaim(self.backend, 3)
+        assert all(self.record(task_id).suspect for task_id in task_ids)
+
+
+@contextmanager
+def site() -> Iterator[Site]:
+    """A site that listens, and is taken down."""
+    made = Site()
+    notices.listen(made.ears)
+    try:
+        yield made
+    finally:
+        for consumer in made.consumers:
+            consumer.stop_claiming()
+        for consumer in made.consumers:
+            consumer.stop(grace=PATIENCE)
+        made.keeper.stop()
+        notices.unlisten(made.ears)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskqueue.consumer import prefetch
+from taskqueue.interfaces import CLAIM_COUNT_LIMIT
+
+seconds = st.floats(0, 10**6)
+
+
+def test_the_average_begins_with_the_first_duration_and_follows_the_newest():
+    assert prefetch.average(None, 3.0) == 3.0
+    assert prefetch.average(1.0, 2.0) == 1.2
+
+
+def test_nothing_is_taken_ahead_of_tasks_that_were_never_seen():
+    assert prefetch.ahead(4, None, None, 0.05) == 0
+
+
+def test_as_many_short_tasks_are_taken_ahead_as_fit_into_the_time():
+    assert prefetch.ahead(1, 0.01, None, 0.05) == 5
+    assert prefetch.ahead(4, 0.01, None, 0.05) == 20
+
+
+def test_nothing_is_taken_ahead_of_long_tasks():
+    assert prefetch.ahead(16, 0.06, None, 0.05) == 0
+
+
+def test_nothing_is_taken_ahead_while_no_thread_comes_free():
+    assert prefetch.ahead(4, 0.01, 0.02, 0.05) == 20
+    assert prefetch.ahead(4, 0.01, 0.06, 0.05) == 0
+
+
+def test_a_prefetch_of_nothing_takes_nothing_ahead():
+    assert prefetch.ahead(4, 0.01, None, 0.0) == 0
+
+
+@given(threads=st.integers(1, 1000), mean=st.none() | seconds, busy=st.none() | seconds, time=seconds)
+def test_what_is_taken_ahead_is_bounded(threads, mean, busy, time):
+    assert 0 <= prefetch.ahead(threads, mean, busy, time) <= CLAIM_COUNT_LIMIT
+
+
+def test_free_threads_are_filled_first():
+    assert prefetch.wanted(threads=4, running=1, buffered=0, ahead_count=0) == 3
+    assert prefetch.wanted(threads=4, running=4, buffered=3, ahead_count=5) == 2
+
+
+@given(st.integers(1, 1000), st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 100))
+def test_what_is_wanted_is_bounded(threads, running, buffered, ahead):
+    assert 0 <= prefetch.wanted(threads, running, buffered, ahead) <= CLAIM_COUNT_LIMIT
+
+
+def test_a_claimed_task_waits_a_second_or_ten_times_the_prefetch():
+    assert prefetch.patience(0.05) == 1.0
+    assert prefetch.patience(0.5) == 5.0
