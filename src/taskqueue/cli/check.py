@@ -1,0 +1,219 @@
+"""``taskqueue check``: what was understood of a configuration, and whether its stores can be reached."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import converters
+from ..configure import Installation, backend_options
+from ..queues import Queue
+from ..record import is_secret_header
+from ..settings import QUEUE_OPTIONS, REQUIRED, SERVER_OPTIONS, Option, QueueSettings, ServerSettings
+from .screen import Screen, Word, duration, size
+from .target import Target, open_target
+from .verb import FAILED, OK, Verb
+
+REACH_SECONDS = 10.0
+_KEY_FILE = "secret_file"  # read into ``secret``
+_NOTHING = {"keep_dead": "for ever", "copy_headers": "all"}  # what None is written as; elsewhere it is "none"
+
+
+def _arguments(_parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def run(arguments: argparse.Namespace, screen: Screen) -> int:
+    """Show it; the exit status is 1 when a store cannot be reached."""
+    target = open_target(arguments.target)
+    installation = target.installation
+    reached = {queue.name: _reach(target, queue) for queue in installation.queues.values()}
+    warnings = _warnings(installation)
+    screen.document(_as_document(target, reached, warnings))
+    _print(screen, target, reached, warnings)
+    return OK if all(error is None for error, _words in reached.values()) else FAILED
+
+
+# ---- options -----------------------------------------------------------------------------------------------------
+
+
+def _queue_options(queue: QueueSettings) -> list[tuple[Option, Any]]:
+    own = [(option, queue.backend_options[option.name]) for option in backend_options(queue.type)]
+    common = [(option, getattr(queue, option.name)) for option in QUEUE_OPTIONS if option.name != _KEY_FILE]
+    return common[:1] + own + common[1:]
+
+
+def _server_options(server: ServerSettings) -> list[tuple[Option, Any]]:
+    return [(option, getattr(server, option.name)) for option in SERVER_OPTIONS]
+
+
+def _is_changed(option: Option, value: Any) -> bool:
+    return option.default is REQUIRED or bool(value != option.default)
+
+
+def _is_secret(option: Option) -> bool:
+    # A backend of somebody else may have forgotten to say that its password is one.
+    return option.secret or (option not in QUEUE_OPTIONS + SERVER_OPTIONS and is_secret_header(option.name))
+
+
+def _shown(option: Option, value: Any) -> str:
+    """A value as one would write it in the configuration."""
+    if _is_secret(option):
+        return "(set)" if value else "(not set)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        value = [f"{left}={right}" for left, right in value.items()]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        value = " ".join(sorted(map(str, value)))
+    if value is None or value == "":
+        return _NOTHING.get(option.name, "none")
+    if option.convert is converters.size:
+        return size(value)
+    return duration(value) if isinstance(value, float) else str(value)
+
+
+def _plain(option: Option, value: Any) -> Any:
+    """A value for JSON: durations in seconds, sizes in bytes."""
+    if _is_secret(option):
+        return "(set)" if value else None
+    if isinstance(value, Mapping):
+        return {str(left): str(right) for left, right in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return sorted(map(str, value))
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+# ---- stores ------------------------------------------------------------------------------------------------------
+
+
+def _reach(target: Target, queue: Queue) -> tuple[str | None, str]:
+    """Why a queue's store cannot be reached, None when it can; and what to say of one that can."""
+    if "shared" not in queue.backend.capabilities:
+        return None, "in the memory of the process that serves; its tasks end with it"
+    file = target.file_of(queue)
+    if file is not None and not file.exists():
+        return _not_there_yet(file)
+    return _bounded_counts(queue)
+
+
+def _not_there_yet(file: Path) -> tuple[str | None, str]:
+    """Looking does not create it: it would belong to whoever looks, and not to the site."""
+    parent = next((each for each in file.absolute().parents if each.exists()), Path("/"))
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        return f"{file} is not there, and {parent} is no directory that can be written to", ""
+    return None, f"{file} is not there yet; it will be made"
+
+
+def _bounded_counts(queue: Queue) -> tuple[str | None, str]:
+    answers: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            queue.backend.counts()
+            answers.append(None)
+        except Exception as error:  # noqa: BLE001  # a backend of somebody else may raise anything
+            answers.append(str(error) or type(error).__name__)
+
+    began = time.monotonic()
+    asker = threading.Thread(target=ask, name="taskqueue-check", daemon=True)
+    asker.start()
+    asker.join(REACH_SECONDS)
+    if not answers:
+        return f"it has not answered within {duration(REACH_SECONDS)}", ""
+    return answers[0], f"reachable, answered in {(time.monotonic() - began) * 1000:.0f} ms"
+
+
+def _warnings(installation: Installation) -> list[str]:
+    configuration = installation.configuration
+    found = []
+    if configuration.is_default:
+        found.append("nothing is configured: one local queue and one consumer, both named default")
+    for name, queue in installation.queues.items():
+        servers = [server for server in configuration.servers if server.queue == name]
+        if not servers:
+            found.append(
+                f"queue {name!r}: nobody consumes it here; add [taskqueue-server:{name}], or serve it elsewhere"
+            )
+        elif all(server.consume == "no" for server in servers):
+            found.append(f"queue {name!r}: nobody consumes it here, as its consumers say consume = no")
+        if "durable" not in queue.backend.capabilities and not configuration.is_default:
+            found.append(
+                f"queue {name!r}: it is {queue.type}, and its tasks end with the process; type = sqlite keeps them"
+            )
+    return found
+
+
+# ---- showing -----------------------------------------------------------------------------------------------------
+
+
+def _as_document(target: Target, reached: Mapping[str, tuple[str | None, str]], warnings: list[str]) -> dict[str, Any]:
+    configuration = target.installation.configuration
+    return {
+        "target": target.text,
+        "source": configuration.source,
+        "queues": [
+            {"name": queue.queue, **_options_document(_queue_options(queue))}
+            | {"reachable": reached[queue.queue][0] is None, "error": reached[queue.queue][0]}
+            for queue in sorted(configuration.queues, key=lambda each: each.queue)
+        ],
+        "consumers": [
+            {"name": server.name, **_options_document(_server_options(server))} for server in configuration.servers
+        ],
+        "warnings": warnings,
+    }
+
+
+def _options_document(options: Sequence[tuple[Option, Any]]) -> dict[str, Any]:
+    return {
+        "options": {option.name: _plain(option, value) for option, value in options},
+        "changed": [option.name for option, value in options if _is_changed(option, value)],
+    }
+
+
+def _print(
+    screen: Screen, target: Target, reached: Mapping[str, tuple[str | None, str]], warnings: Sequence[str]
+) -> None:
+    configuration = target.installation.configuration
+    screen.line(("read from ", "faint"), configuration.source, ("; * differs from the default", "faint"))
+    for queue in sorted(configuration.queues, key=lambda each: each.queue):
+        _print_section(screen, f"queue {queue.queue}", _queue_options(queue))
+        error, words = reached[queue.queue]
+        screen.line("    ", (f"not reachable: {error}", "red") if error is not None else (words, "green"))
+    for server in configuration.servers:
+        _print_section(screen, f"consumer {server.name}", _server_options(server))
+    if warnings:
+        screen.line()
+    for warning in warnings:
+        screen.line(("warning: ", "yellow"), warning)
+
+
+def _print_section(screen: Screen, title: str, options: Sequence[tuple[Option, Any]]) -> None:
+    screen.line()
+    screen.line((title, "bold"))
+    for option, value in options:
+        is_changed = _is_changed(option, value)
+        mark: Word = ("* ", "yellow") if is_changed else "  "
+        text = f"{option.name:<18} {_shown(option, value)}"
+        screen.line("  ", mark, text if is_changed else (text, "faint"))
+
+
+VERBS = (
+    Verb(
+        "check",
+        "what was understood of the configuration, and whether the stores can be reached",
+        run,
+        _arguments,
+        description=(
+            "Each option is shown with its value; * marks those that differ from the default. Keys and passwords are\n"
+            "shown as (set). The exit status is 1 when a store cannot be reached, 2 when the configuration is wrong."
+        ),
+        examples=("check app.ini", "check app.ini --json", "check myapp:app"),
+        has_queue=False,
+    ),
+)

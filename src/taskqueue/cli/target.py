@@ -1,0 +1,228 @@
+"""What the first argument of a verb names: the configuration of a site, its queues, and which of them can be reached.
+
+An ini file is only read: its application is not loaded, unless it is to be served. ``module:attribute`` is imported, as
+its configuration is in the code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+import sys
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from paste.deploy import loadapp
+
+from ..configure import Installation, read_ini
+from ..errors import ConfigurationError, UnknownQueueError
+from ..interfaces import Record
+from ..queues import Queue
+from ..wsgi import Lifecycle
+from .screen import Screen
+from .verb import FailedError, did_you_mean
+
+INI_SUFFIXES = (".ini", ".cfg", ".conf")
+INNER_ATTRIBUTES = ("wsgi_app", "app", "application")  # where wrappers keep what they wrap
+MAXIMUM_DEPTH = 50
+PAGE_SIZE = 100
+
+_opened: list[Installation] = []
+
+Loaded = TypeVar("Loaded")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One site as this process sees it."""
+
+    text: str
+    installation: Installation
+
+    def select(self, name: str | None) -> list[Queue]:
+        """The queue of that name, or all. Raises UnknownQueueError with the near one."""
+        queues = self.installation.queues
+        if name is None:
+            return list(queues.values())
+        if name not in queues:
+            known = ", ".join(queues) or "none"
+            hint = did_you_mean(name, queues)
+            raise UnknownQueueError(f"there is no queue {name!r}; configured are: {known}{hint}")
+        return [queues[name]]
+
+    def reach(self, name: str | None, screen: Screen) -> list[Queue]:
+        """Those of ``select`` whose store can be looked at from here. Raises FailedError when none can."""
+        chosen = self.select(name)
+        reasons = {queue.name: self.out_of_reach(queue) for queue in chosen}
+        found = [queue for queue in chosen if reasons[queue.name] is None]
+        left_out = [reason for reason in reasons.values() if reason is not None]
+        if not found:
+            raise FailedError(left_out[0] if left_out else f"{self.text}: no queue is configured")
+        for reason in left_out:
+            screen.note(f"left out: {reason}")
+        return found
+
+    def out_of_reach(self, queue: Queue) -> str | None:
+        """Why a queue cannot be looked at from this process; None when it can."""
+        if "shared" not in queue.backend.capabilities:
+            return (
+                f"queue {queue.name!r} is {queue.type}: it lives in the memory of the process that serves, "
+                "and cannot be reached from here; with type = sqlite it could"
+            )
+        file = self.file_of(queue)
+        if file is not None and not file.exists():
+            # Looking must not create it: a mistyped path would show an empty queue, or leave a file of the wrong owner.
+            return f"queue {queue.name!r}: there is no file {file} yet; the first task, or the first consumer, makes it"
+        return None
+
+    def file_of(self, queue: Queue) -> Path | None:
+        """The file that holds a queue, None for one that is held otherwise."""
+        if queue.type != "sqlite":
+            return None
+        settings = next(each for each in self.installation.configuration.queues if each.queue == queue.name)
+        return Path(settings.backend_options["path"])
+
+
+def open_target(text: str) -> Target:
+    """The site that an argument names; the application of an ini file is not loaded. Raises ConfigurationError."""
+    ini = _ini_file(text)
+    installation = Installation(read_ini(ini[0], app=ini[1])) if ini is not None else _import_installation(text)[1]
+    _opened.append(installation)
+    return Target(text, installation)
+
+
+def close_targets() -> None:
+    """Close what verbs have opened in this process: connections, and the lease of one that added."""
+    while _opened:
+        _opened.pop().close()
+
+
+def load_target(text: str) -> tuple[object, list[Lifecycle]]:
+    """The application that an argument names, loaded to be served, and what decides over its consumers: none when it
+    has no filter. The application must be kept as long as it is to serve."""
+    ini = _ini_file(text)
+    if ini is None:
+        application, installation = _import_installation(text)
+        return application, [each for each in Lifecycle.all() if each.installation is installation]
+    file, name = ini
+    before = set(Lifecycle.all())
+    uri = f"config:{file.resolve()}" + (f"#{name}" if name else "")
+    application = _loaded(text, lambda: loadapp(uri, global_conf={"__script__": "taskqueue"}))
+    return application, [each for each in Lifecycle.all() if each not in before]
+
+
+def ini_file_of(text: str) -> Path | None:
+    """The ini file that an argument names, None when it names a module."""
+    ini = _ini_file(text)
+    return ini[0] if ini is not None else None
+
+
+def find_task(queues: Collection[Queue], task_id: str) -> tuple[Queue, Record] | None:
+    """The task of that id, in whichever queue it is."""
+    for queue in queues:
+        record = queue.backend.get(task_id)
+        if record is not None:
+            return queue, record
+    return None
+
+
+def unknown_task(queues: Collection[Queue], task_id: str) -> str:
+    """The line for an id that nobody knows."""
+    hint = "" if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", task_id) else "; an id is given in full"
+    return f"no task {task_id!r} in {', '.join(queue.name for queue in queues)}: it is unknown, or gone{hint}"
+
+
+def every_record(
+    queue: Queue, states: Collection[str], after: str = "", newest_first: bool = False, page_size: int = PAGE_SIZE
+) -> Iterator[Record]:
+    """All records in these states, page by page."""
+    while True:
+        page = queue.backend.list(states, limit=page_size, after=after, newest_first=newest_first)
+        yield from page
+        if len(page) < page_size:
+            return
+        after = page[-1].id
+
+
+# ---- ini or module -----------------------------------------------------------------------------------------------
+
+
+def _ini_file(text: str) -> tuple[Path, str] | None:
+    path, _, name = text.removeprefix("config:").partition("#")
+    file = Path(path)
+    if path and (file.suffix in INI_SUFFIXES or "/" in path or file.is_file()):
+        return file, name
+    if re.fullmatch(r"[\w.]+:[\w.]+(\(\))?", text):
+        return None
+    raise ConfigurationError(
+        f"{text!r} is no target: takes an ini file (app.ini), or module:attribute of an application that is wrapped in "
+        "taskqueue.wsgi.TaskQueueFilter"
+    )
+
+
+def _import_installation(text: str) -> tuple[object, Installation]:
+    attribute = _loaded(text, lambda: _import_attribute(text))
+    installation = _installation_within(attribute)
+    if installation is None:
+        everywhere = [lifecycle.installation for lifecycle in Lifecycle.all()]
+        if len(everywhere) != 1:
+            raise ConfigurationError(
+                f"{text}: has no taskqueue filter: wrap it, as in "
+                "app.wsgi_app = taskqueue.wsgi.TaskQueueFilter(app.wsgi_app, queues=…, servers=…)"
+            )
+        installation = everywhere[0]
+    return attribute, installation
+
+
+def _import_attribute(text: str) -> Any:
+    module_name, _, path = text.partition(":")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    found: Any = importlib.import_module(module_name)
+    for name in path.removesuffix("()").split("."):
+        found = getattr(found, name)
+    return found() if path.endswith("()") else found
+
+
+def _installation_within(application: Any) -> Installation | None:
+    """The installation of the filter somewhere in a chain of wrappers."""
+    waiting, seen = [application], 0
+    while waiting and seen < MAXIMUM_DEPTH:
+        each, seen = waiting.pop(0), seen + 1
+        found = getattr(each, "installation", None)
+        if isinstance(found, Installation):
+            return found
+        waiting += [inner for name in INNER_ATTRIBUTES if (inner := getattr(each, name, None)) is not None]
+    return None
+
+
+def _loaded(text: str, load: Callable[[], Loaded]) -> Loaded:
+    """Load somebody else's code: what it prints is no output of ours, and what it raises becomes one line."""
+    arguments = sys.argv
+    # Consumers start by themselves in programs that are known to serve; this one decides for itself, whatever it is
+    # called ("__main__.py", a server that embeds it).
+    sys.argv = ["taskqueue", *arguments[1:]]
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return load()
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(f"{text}: cannot be loaded: {_in_one_line(error)}") from error
+    finally:
+        sys.argv = arguments
+
+
+def _in_one_line(error: Exception) -> str:
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if _is_theirs(each.filename)]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+
+
+def _is_theirs(filename: str) -> bool:
+    """Whether a frame tells the user anything: not those of the machinery of imports, and not ours."""
+    return not filename.startswith("<") and filename not in (__file__, importlib.__file__)

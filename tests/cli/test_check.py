@@ -1,0 +1,198 @@
+import os
+
+import pytest
+
+from taskqueue.backends.local import LocalQueue
+from taskqueue.settings import Option
+
+SECRET = "canary-key-0123456789abcdef0123456789abcdef"
+EVERYTHING = f"""
+[taskqueue:default]
+type = sqlite
+path = %(here)s/default.db
+payload_limit = 2 MiB
+length_limit = 100
+base_url = https://example.org
+secret = {SECRET}
+in_doubt = discard
+copy_headers = cookie accept
+copy_remote_user = yes
+
+[taskqueue-server:worker]
+queue = default
+concurrent_limit = 4
+min_backoff = 250 ms
+deadline = 90 min
+outcomes = 302=done 4xx=retry
+keep_dead = 30 d
+keep_secrets = 12 h
+"""
+
+
+class ForeignQueue(LocalQueue):
+    """A backend of somebody else: it may forget things, and may raise anything."""
+
+    options = (Option("api_token", str, "", "a password"), Option("mood", str, "good", "good or bad"))
+    capabilities = frozenset({"durable", "shared"})
+
+    def __init__(self, *, api_token, mood, **options):
+        super().__init__(**options)
+        self._mood = mood
+
+    def counts(self):
+        if self._mood == "bad":
+            raise RuntimeError("out\nof order")
+        return super().counts()
+
+
+def options_shown(out, title):
+    """The lines of one section: option to its mark and value."""
+    section = out.partition(f"\n{title}\n")[2].partition("\n\n")[0]
+    return {line[4:].split(None, 1)[0]: (line[2], line[4:].split(None, 1)[1]) for line in section.splitlines()}
+
+
+def test_every_option_is_shown_and_those_that_differ_are_marked(run, make_site):
+    ran = run("check", make_site(EVERYTHING).ini)
+    assert (ran.status, ran.err) == (0, "")
+    queue = options_shown(ran.out, "queue default")
+    assert queue["type"] == ("*", "sqlite")
+    assert queue["prefix"] == (" ", "taskqueue")
+    assert queue["payload_limit"] == ("*", "2 MiB")
+    assert queue["header_limit"] == (" ", "32 KiB")
+    assert queue["length_limit"] == ("*", "100")
+    assert queue["copy_headers"] == ("*", "accept cookie")
+    assert queue["copy_remote_user"] == ("*", "true")
+    server = options_shown(ran.out, "consumer worker")
+    assert server["queue"] == (" ", "default")
+    assert server["concurrent_limit"] == ("*", "4")
+    assert server["min_backoff"] == ("*", "250 ms")
+    assert server["max_backoff"] == (" ", "1 h")
+    assert server["deadline"] == ("*", "90 min")
+    assert server["outcomes"] == ("*", "302=done 4xx=retry")
+    assert server["keep_dead"] == ("*", "30 d")
+    assert server["keep_secrets"] == ("*", "12 h")
+
+
+def test_what_is_not_set_is_told_as_one_would_write_it(run, make_site):
+    ran = run("check", make_site().ini)
+    queue = options_shown(ran.out, "queue default")
+    assert (queue["length_limit"], queue["copy_headers"], queue["secret"]) == (
+        (" ", "none"),
+        (" ", "all"),
+        (" ", "(not set)"),
+    )
+    server = options_shown(ran.out, "consumer default")
+    assert (server["keep_dead"], server["outcomes"]) == ((" ", "for ever"), (" ", "none"))
+
+
+@pytest.mark.parametrize("option", ["secret", "secret_file"])
+def test_keys_are_told_as_set(run, make_site, tmp_path, option):
+    (tmp_path / "keys").write_text(SECRET)
+    value = SECRET if option == "secret" else "%(here)s/keys"
+    site = make_site(EVERYTHING.replace(f"secret = {SECRET}", f"{option} = {value}"))
+    text, document = run("check", site.ini), run("check", site.ini, "--json")
+    assert options_shown(text.out, "queue default")["secret"] == ("*", "(set)")
+    assert document.document["queues"][0]["options"]["secret"] == "(set)"
+    assert SECRET not in text.out + document.out
+
+
+def test_json_has_values_that_scripts_can_count_with(run, make_site):
+    document = run("check", make_site(EVERYTHING).ini, "--json").document
+    (queue,), (consumer,) = document["queues"], document["consumers"]
+    assert queue["options"]["payload_limit"] == 2 * 1024 * 1024
+    assert queue["options"]["copy_headers"] == ["accept", "cookie"]
+    assert queue["changed"][:2] == ["type", "path"]
+    assert (queue["reachable"], queue["error"]) == (True, None)
+    assert (consumer["name"], consumer["options"]["deadline"]) == ("worker", 5400.0)
+    assert consumer["options"]["outcomes"] == {"302": "done", "4xx": "retry"}
+    assert document["warnings"] == []
+
+
+def test_a_store_that_is_there_is_reachable(run, site):
+    ran = run("check", site.ini)
+    assert ran.status == 0
+    assert ran.out.count("    reachable, answered in ") == 2
+
+
+def test_a_file_that_will_be_made_is_as_it_should_be_and_is_not_made(run, make_site):
+    site = make_site()
+    ran = run("check", site.ini)
+    assert ran.status == 0
+    assert f"{site.folder}/default.db is not there yet; it will be made" in ran.out
+    assert [file.name for file in site.folder.iterdir()] == ["app.ini"]
+
+
+def test_a_file_that_cannot_be_made_is_status_1(run, make_site):
+    site = make_site(EVERYTHING.replace("%(here)s/default.db", "%(here)s/app.ini/default.db"))
+    ran = run("check", site.ini)
+    assert ran.status == 1
+    assert f"not reachable: {site.folder}/app.ini/default.db is not there" in ran.out
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_file_in_a_folder_that_cannot_be_written_to_is_status_1(run, make_site):
+    site = make_site()
+    site.folder.chmod(0o500)
+    assert run("check", site.ini).status == 1
+    site.folder.chmod(0o700)
+
+
+def test_a_store_that_is_none_is_status_1(run, make_site):
+    site = make_site()
+    (site.folder / "mail.db").write_text("not a database")
+    ran = run("check", site.ini, "--json")
+    assert ran.status == 1
+    reachable = {queue["name"]: queue["reachable"] for queue in ran.document["queues"]}
+    assert reachable == {"default": True, "mail": False}
+
+
+def test_a_local_queue_is_as_it_should_be_and_warned_of(run, local_ini):
+    ran = run("check", local_ini)
+    assert ran.status == 0
+    assert "in the memory of the process that serves" in ran.out
+    assert "warning: queue 'default': it is local, and its tasks end with the process" in ran.out
+
+
+def test_nothing_configured_is_told(run, tmp_path):
+    (tmp_path / "app.ini").write_text("[app:main]\nuse = egg:myapp\n")
+    ran = run("check", tmp_path / "app.ini")
+    assert ran.status == 0
+    assert "warning: nothing is configured: one local queue and one consumer" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "warning"),
+    [
+        (
+            "[taskqueue-server:mail]\nqueue = mail\n",
+            "",
+            "queue 'mail': nobody consumes it here; add [taskqueue-server:mail]",
+        ),
+        (
+            "queue = mail\n",
+            "queue = mail\nconsume = no\n",
+            "queue 'mail': nobody consumes it here, as its consumers say",
+        ),
+    ],
+)
+def test_a_queue_that_nobody_consumes_is_warned_of(run, make_site, old, new, warning):
+    site = make_site()
+    site.ini.write_text(site.ini.read_text().replace(old, new))
+    ran = run("check", site.ini, "--json")
+    assert ran.status == 0
+    (found,) = ran.document["warnings"]
+    assert found.startswith(warning)
+
+
+def test_a_secret_that_a_foreign_backend_does_not_call_one_is_not_shown(run, make_site):
+    site = make_site(f"[taskqueue:default]\ntype = {__name__}.ForeignQueue\napi_token = canary\n")
+    for ran in (run("check", site.ini), run("check", site.ini, "--json")):
+        assert "(set)" in ran.out
+        assert "canary" not in ran.out
+
+
+def test_whatever_a_foreign_backend_raises_is_one_line_and_status_1(run, make_site):
+    site = make_site(f"[taskqueue:default]\ntype = {__name__}.ForeignQueue\nmood = bad\n")
+    ran = run("check", site.ini)
+    assert ran.status == 1
+    assert "    not reachable: out\\nof order\n" in ran.out

@@ -1,0 +1,202 @@
+import time
+
+import pytest
+
+from taskqueue.record import Principal
+
+HOUR = 3600
+ONE_QUEUE = """
+[taskqueue:default]
+type = sqlite
+path = %(here)s/default.db
+
+[taskqueue-server:default]
+queue = default
+deadline = 30 min
+
+[taskqueue-server:patient]
+queue = default
+deadline = 3 h
+"""
+
+
+@pytest.fixture
+def busy(make_site):
+    """A site with one queue, which somebody consumes."""
+    site = make_site(ONE_QUEUE)
+    site.consumer = site.owner(consumers=("default", "patient"))
+    return site
+
+
+def test_all_is_well_where_somebody_consumes(run, busy):
+    busy.finish("done")
+    ran = run("status", busy.ini)
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.endswith("\nnothing is wrong\n")
+
+
+def test_tasks_are_counted_by_state(run, busy):
+    busy.finish("done")
+    busy.finish("dead")
+    busy.publish(due=time.time() + HOUR)
+    busy.publish()
+    busy.claim(busy.consumer)
+    busy.publish()
+    busy.stage(busy.consumer)
+    document = run("status", busy.ini, "--json").document
+    (queue,) = document["queues"]
+    assert queue["counts"] == {
+        "ready": 1,
+        "scheduled": 1,
+        "running": 1,
+        "dead": 1,
+        "held": 0,
+        "staged": 1,
+        "done": 1,
+    }
+    assert 0 <= queue["oldest_ready_age_seconds"] < HOUR
+    assert (queue["paused"], queue["consumers_alive"], queue["error"]) == (False, 2, None)
+    assert document["problems"] == []
+
+
+def test_counts_stand_under_their_headings(run, busy):
+    busy.publish()
+    busy.finish("dead")
+    headings, row = run("status", busy.ini).out.splitlines()[:2]
+    shown = {
+        heading: row[headings.index(heading) :].split()[0] for heading in ("QUEUE", "TYPE", "READY", "DEAD", "DONE")
+    }
+    assert shown == {"QUEUE": "default", "TYPE": "sqlite", "READY": "1", "DEAD": "1", "DONE": "0"}
+
+
+def test_dead_tasks_alone_are_nothing_that_is_stuck(run, busy):
+    busy.finish("dead")
+    assert run("status", busy.ini).status == 0
+
+
+def test_a_queue_that_nobody_alive_consumes_is_status_1_in_words(run, busy):
+    busy.publish()
+    busy.backend().retire(busy.consumer)
+    ran = run("status", busy.ini)
+    assert ran.status == 1
+    assert "! queue 'default': nobody alive consumes it, and 1 task waits, the oldest for 0 s\n" in ran.out
+
+
+def test_an_owner_that_only_adds_is_no_consumer(run, busy):
+    busy.backend().retire(busy.consumer)
+    busy.owner(consumers=())
+    ran = run("status", busy.ini, "--json")
+    assert ran.status == 1
+    assert ran.document["problems"] == ["queue 'default': nobody alive consumes it"]
+
+
+def test_owners_are_shown_with_host_and_process(run, busy):
+    gone = busy.owner(consumers=("default",))
+    busy.backend().retire(gone)
+    ran = run("status", busy.ini, "--json")
+    owners = {owner["id"]: owner for owner in ran.document["owners"]}
+    assert owners[busy.consumer]["alive"] is True
+    assert owners[gone]["alive"] is False
+    assert owners[gone]["host"] == "a-host"
+    assert owners[busy.consumer]["consumers"] == ["default", "patient"]
+    assert owners[busy.consumer]["started_at"] == "2023-11-14T22:13:20.000Z"
+    row = next(line for line in run("status", busy.ini).out.splitlines() if busy.consumer in line)
+    assert "a-host" in row
+    assert "alive" in row
+    assert "default, patient" in row
+
+
+def test_gone_owners_that_consumed_nothing_are_only_counted(run, busy):
+    gone = busy.owner(consumers=())
+    busy.backend().retire(gone)
+    out = run("status", busy.ini).out
+    assert gone not in out
+    assert "1 owner gone that consumed nothing" in out
+
+
+def test_what_runs_is_shown_without_its_query(run, busy):
+    task_id = busy.publish("/report?secret=1", principal=Principal("ann"))
+    busy.claim(busy.consumer)
+    ran = run("status", busy.ini)
+    assert ran.status == 0
+    row = next(line for line in ran.out.splitlines() if task_id in line)
+    assert row.split() == [task_id, "default", "/report", "ann", "0", "s", "a-host"]
+    (running,) = run("status", busy.ini, "--json").document["running"]
+    assert (running["path"], running["user"], running["host"]) == ("/report", "ann", "a-host")
+    assert 0 <= running["running_seconds"] < HOUR
+
+
+@pytest.mark.parametrize(
+    ("consumer", "hours", "status"), [("default", 1, 1), ("patient", 1, 0), ("patient", 4, 1), ("unknown", 1, 0)]
+)
+def test_a_task_is_stuck_past_the_deadline_of_its_own_consumer(run, busy, consumer, hours, status):
+    task_id = busy.publish("/slow?a=1")
+    busy.claim(busy.consumer)
+    busy.change_row(task_id, claimed_at=time.time() - hours * HOUR, consumer=consumer)
+    ran = run("status", busy.ini, "--json")
+    assert ran.status == status
+    if status:
+        (problem,) = ran.document["problems"]
+        assert problem.startswith(f"queue 'default': task {task_id} (/slow) is stuck: it has been running for ")
+
+
+def test_held_tasks_are_status_1_in_words(run, busy):
+    busy.hold()
+    ran = run("status", busy.ini)
+    assert ran.status == 1
+    assert f"taskqueue list {busy.ini} --state held" in ran.out
+    assert "1 task held, as nobody knows whether their transaction committed" in ran.out
+
+
+def test_a_paused_queue_is_shown_and_is_nothing_wrong(run, busy):
+    busy.backend().pause()
+    ran = run("status", busy.ini)
+    assert ran.status == 0
+    assert ran.out.splitlines()[1].endswith("paused")
+    assert run("status", busy.ini, "--json").document["queues"][0]["paused"] is True
+
+
+def test_a_store_that_is_not_there_yet_is_status_1_in_words(run, make_site):
+    site = make_site(ONE_QUEUE)
+    ran = run("status", site.ini, "--json")
+    assert (ran.status, ran.err) == (1, "")
+    assert "there is no file" in ran.document["queues"][0]["error"]
+    assert not (site.folder / "default.db").exists()
+
+
+def test_queues_beside_one_that_fails_are_shown(run, make_site):
+    site = make_site()
+    (site.folder / "default.db").write_text("not a database")
+    site.publish(queue="mail")
+    ran = run("status", site.ini)
+    assert ran.status == 1
+    rows = {line.split()[0]: line for line in ran.out.splitlines()[1:3]}
+    assert rows["default"].endswith("unreachable")
+    assert rows["mail"].split()[2] == "1"
+
+
+def test_a_local_queue_beside_another_is_nothing_wrong(run, make_site):
+    site = make_site(
+        ONE_QUEUE + "[taskqueue:here]\ntype = local\n[taskqueue-server:here]\nqueue = here\n",
+    )
+    site.owner()
+    ran = run("status", site.ini)
+    assert ran.status == 0
+    assert "not seen from here" in ran.out
+
+
+def test_one_queue_can_be_asked_for(run, site):
+    site.owner("mail")
+    assert run("status", site.ini).status == 1
+    ran = run("status", site.ini, "--queue", "mail", "--json")
+    assert ran.status == 0
+    assert [queue["name"] for queue in ran.document["queues"]] == ["mail"]
+
+
+def test_a_task_that_runs_and_cannot_be_read_is_shown(run, busy):
+    task_id = busy.publish()
+    busy.claim(busy.consumer)
+    busy.change_row(task_id, body=b"\xc1")
+    ran = run("status", busy.ini)
+    assert ran.status == 0
+    assert f"{task_id}  default  ?" in ran.out
