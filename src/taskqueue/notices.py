@@ -34,6 +34,7 @@ class Event(str, Enum):
     CONSUMER_STARTED = "consumer started"  # consumer, detail
     CONSUMER_STOPPED = "consumer stopped"  # consumer, detail
     CONSUMER_FAILED = "consumer failed"  # consumer, detail: an error of our own; it goes on
+    REMARK = "remark"  # detail: something that is worth knowing
     WARNING = "warning"  # detail: something about the configuration or the store
 
 

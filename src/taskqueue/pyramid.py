@@ -8,7 +8,6 @@ with the settings ``taskqueue.queue.NAME.OPTION`` and ``taskqueue.server.NAME.OP
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +26,7 @@ from .configure import Configuration, install, read_settings
 from .context import ACKNOWLEDGEMENT_KEY, TASK_KEY, InnermostRequest
 from .errors import ConfigurationError
 from .record import Principal
-from .wsgi import SERVING_PROGRAMS, SITE_KEY, Lifecycle, enter, leave
+from .wsgi import SERVING_PROGRAMS, SITE_KEY, Lifecycle, enter, leave, running_program
 
 Handler = Callable[[Any], Any]
 
@@ -57,7 +56,7 @@ def _read(settings: Any) -> Configuration:
     try:
         return read_settings(settings)
     except ConfigurationError as error:
-        if os.path.basename(sys.argv[0]) not in SERVING_PROGRAMS:
+        if running_program() not in SERVING_PROGRAMS:
             raise
         sys.stderr.write(f"taskqueue: {error}\n")  # pserve would print a traceback over the one line that matters
         raise SystemExit(2) from None

@@ -43,7 +43,8 @@ SITE_KEY = "taskqueue.site"  # set while a filter serves the request, so that a 
 # Programs that load an application and serve it, and programs that load it for something else.
 SERVING_PROGRAMS = frozenset({"pserve"})
 OTHER_PROGRAMS = frozenset(
-    {"prequest", "proutes", "pshell", "ptweens", "pviews", "pdistreport", "taskqueue", "pytest", "py.test", "alembic"}
+    {"prequest", "proutes", "pshell", "ptweens", "pviews", "pdistreport", "taskqueue", "alembic"}
+    | {"pytest", "py.test", "unittest", "zope-testrunner", "trial", "tox"}
 )
 
 
@@ -205,6 +206,13 @@ def _is_file(environ: Environ, response: object) -> bool:
 # ---- when consumers start ----------------------------------------------------------------------------------------
 
 
+def running_program() -> str:
+    """The name of the command that runs here; of ``python -m name``, that name."""
+    path = sys.argv[0] if sys.argv else ""
+    name = os.path.basename(path)
+    return os.path.basename(os.path.dirname(path)) if name == "__main__.py" else name
+
+
 class Lifecycle:
     """Decides when the consumers of one installation start and stop, in this process and in forked ones."""
 
@@ -213,7 +221,7 @@ class Lifecycle:
     def __init__(self, installation: Installation, application: Application, program: str = "") -> None:
         self.installation = installation
         self.application = application
-        self._program = program or os.path.basename(sys.argv[0] if sys.argv else "")
+        self._program = program or running_program()
         self._served_pid: int | None = None
         Lifecycle._all.add(self)
         if installation.wants_to_consume and self._is_known_to_serve():
@@ -226,11 +234,11 @@ class Lifecycle:
 
     def request_came(self) -> None:
         """A request from outside: this process serves, so it consumes."""
-        if self._served_pid == os.getpid() or is_stood_in():
+        if self._served_pid == os.getpid() or self._program in OTHER_PROGRAMS or is_stood_in():
             return
         self._served_pid = os.getpid()
         if self.installation.wants_to_consume and not self.installation.is_started:
-            notices.tell(notices.Event.WARNING, detail="consumers start now, with the first request of this process")
+            notices.tell(notices.Event.REMARK, detail="consumers start now, with the first request of this process")
             self.start()
 
     def start(self) -> None:

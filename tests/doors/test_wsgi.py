@@ -214,7 +214,7 @@ def test_consumers_start_with_the_first_request_of_the_process_and_run_tasks():
             taskqueue.add("/task")
         return ok(environ, start_response)
 
-    site = TaskQueueFilter(TransactionMiddleware(app))
+    site = TaskQueueFilter(TransactionMiddleware(app), program="a-server")
     try:
         assert not site.installation.is_started
         call(site)
@@ -222,6 +222,12 @@ def test_consumers_start_with_the_first_request_of_the_process_and_run_tasks():
         assert ran.wait(10)
     finally:
         site.installation.close()
+
+
+def test_a_request_in_a_test_run_starts_no_consumers():
+    site = TaskQueueFilter(ok)
+    call(site)
+    assert not site.installation.is_started
 
 
 PROGRAM = """

@@ -97,6 +97,12 @@ def test_a_given_host_is_in_the_base_url_and_a_removed_one_is_still_known():
     assert "Host" not in dict(task(active=active, given_headers={"host": None}).headers)
 
 
+def test_the_queue_says_which_headers_are_copied():
+    active = origin({"HTTP_COOKIE": "a=b", "HTTP_ACCEPT": "*"})
+
+    assert dict(task(active=active, of=queue(copy_headers=frozenset({"accept"}))).headers) == {"Accept": "*"}
+
+
 def test_the_callers_connection_is_kept_and_the_user_only_by_option():
     cgi = {
         "REMOTE_ADDR": "192.0.2.1",

@@ -69,7 +69,7 @@ def _queue_line(said: str) -> Callable[[Notice], str]:
     return line
 
 
-def _warning_line(notice: Notice) -> str:
+def _detail_line(notice: Notice) -> str:
     return (
         f"{_place(notice)}: {printable(notice.detail)}" if notice.queue or notice.consumer else printable(notice.detail)
     )
@@ -100,7 +100,8 @@ _LINES: Mapping[Event, tuple[int, Callable[[Notice], str]]] = {
     Event.CONSUMER_STARTED: (logging.INFO, _queue_line("started")),
     Event.CONSUMER_STOPPED: (logging.INFO, _queue_line("stopped")),
     Event.CONSUMER_FAILED: (logging.ERROR, _queue_line("had an error, and goes on")),
-    Event.WARNING: (logging.WARNING, _warning_line),
+    Event.REMARK: (logging.INFO, _detail_line),
+    Event.WARNING: (logging.WARNING, _detail_line),
 }
 _REPLAYED = frozenset({Event.DONE, Event.RETRIED, Event.DEAD, Event.REFUSED})
 _BACKEND_EVENTS = frozenset({Event.BACKEND_DOWN, Event.BACKEND_UP, Event.CONSUMER_STOPPED})

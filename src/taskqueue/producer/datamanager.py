@@ -198,8 +198,6 @@ class TaskDataManager:
 
     def tpc_vote(self, _transaction: Any) -> None:
         """Stage what was added since the hook; from here on this transaction may commit."""
-        if not self.is_collecting:
-            return
         self._stage()
         self._is_alone = not self._has_company()
         self._phase = _Phase.VOTED
@@ -276,7 +274,7 @@ class TaskDataManager:
         self._discard(later)
 
     def _retract(self) -> None:
-        """The transaction has aborted, or lets go of this data manager. Once it is over nothing is left to do that to."""
+        """The transaction has aborted, or lets go of this data manager. Once that is over, no tasks are left."""
         in_doubt = self._phase is _Phase.VOTED and not self._is_alone
         entries = self._end()
         if in_doubt:
