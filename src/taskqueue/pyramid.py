@@ -76,6 +76,7 @@ class _Site:
     def application_created(self, event: Any) -> None:
         self._application = event.app
         if not self._configuration.is_default:
+            event.app.taskqueue_source = self._configuration.source  # for a filter, which would be a second one
             self.lifecycle()
 
     def lifecycle(self) -> Lifecycle:

@@ -26,6 +26,7 @@ from . import context, notices
 from .body import RecordedBody, SeekableBody
 from .configure import Configuration, Installation, install, read_keywords
 from .context import ACKNOWLEDGEMENT_KEY, TASK_KEY, Origin
+from .errors import ConfigurationError
 from .keeper import process_keeper
 from .producer.datamanager import discard_unfinished
 from .queues import Queues, in_use, is_stood_in
@@ -166,6 +167,7 @@ class TaskQueueFilter:
         configuration: Configuration | None = None,
         program: str = "",
     ) -> None:
+        _refuse_second(app)
         self.app = app
         self.installation = install(configuration or read_keywords(queues, servers))
         self.lifecycle = Lifecycle(self.installation, self.replay, program)
@@ -195,6 +197,15 @@ class TaskQueueFilter:
             leave(origin)  # nothing of the application runs any more
             return response
         return _Response(response, origin)
+
+
+def _refuse_second(app: Application) -> None:
+    """Two sets of queues around one application: half of its tasks would go where nobody looks."""
+    if hasattr(app, "taskqueue_source"):
+        raise ConfigurationError(
+            "queues are configured twice: by taskqueue.queue.… and taskqueue.server.… in the settings of the Pyramid "
+            "application, and by the filter around it; keep one of them"
+        )
 
 
 def _is_file(environ: Environ, response: object) -> bool:

@@ -10,7 +10,7 @@ from taskqueue.wsgi import TaskQueueFilter, TransactionMiddleware
 PATIENCE_SECONDS = 30
 
 
-def build(views, queues=None, servers=None):
+def build(views, queues=None, servers=None, program=""):
     """A WSGI application of functions by path; each gets the environ and returns a status, None for 200."""
 
     def app(environ, start_response):
@@ -20,7 +20,7 @@ def build(views, queues=None, servers=None):
         return [status.encode()]
 
     servers = servers or {name: {"queue": name} for name in queues or {"default": {}}}
-    return TaskQueueFilter(TransactionMiddleware(app), queues=queues or {"default": {}}, servers=servers)
+    return TaskQueueFilter(TransactionMiddleware(app), queues=queues or {"default": {}}, servers=servers, program=program)
 
 
 def request(app, path="/", **headers):

@@ -89,7 +89,7 @@ def test_a_task_can_be_asked_for(captured_tasks, make_site):
 
 def test_no_consumer_starts_before_the_capture_has_ended(make_site):
     with captured():
-        site = make_site({"/": lambda environ: None}, servers={"default": {"consume": "yes"}})
+        site = make_site({"/": lambda environ: None}, servers={"default": {"consume": "yes"}}, program="a-server")
         request(site)
         assert not site.installation.is_started
     request(site)
