@@ -327,7 +327,7 @@ def _read(decoder: msgspec.msgpack.Decoder[_Part], data: bytes | msgspec.Raw) ->
         return decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise RecordError(f"the stored record cannot be read: {error}") from None
-    except (UnicodeDecodeError, RecursionError, OverflowError) as error:
+    except (UnicodeDecodeError, RecursionError, OverflowError, TypeError) as error:
         raise RecordError(f"the stored record cannot be read: {type(error).__name__}") from None
 
 

@@ -1,11 +1,14 @@
 import io
 import re
+import subprocess
 import sys
 import time
 
 import pytest
 
 from taskqueue.record import decode
+
+from ..serving import PATIENCE_SECONDS
 
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\n")
 
@@ -112,3 +115,27 @@ def test_a_full_queue_is_status_1(run, make_site):
     ran = run("add", site.ini, "/x")
     assert (ran.status, ran.out) == (1, "")
     assert "default" in ran.complaint
+
+
+FAILING_PUBLISH = """
+import sys
+from taskqueue.backends.sqlite import SQLiteQueue
+from taskqueue.cli import main
+from taskqueue.errors import BackendUnavailableError
+
+def fail(self, records, timeout):
+    raise BackendUnavailableError("gone fishing")
+
+SQLiteQueue.publish = fail
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_store_that_fails_after_the_commit_is_told_with_the_cure(site):
+    command = [sys.executable, "-c", FAILING_PUBLISH, "add", str(site.ini), "/x"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    task_id = ran.stdout.strip()
+    assert (ran.returncode, site.state(task_id)) == (1, "staged")
+    assert ran.stderr.startswith(f"taskqueue: task {task_id} is committed, but the store failed")
+    assert ran.stderr.endswith(f"taskqueue resolve {site.ini} {task_id} --publish\n")
+    assert ran.stderr.count("\n") == 1

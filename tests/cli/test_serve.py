@@ -1,5 +1,7 @@
 import fcntl
+import os
 import signal
+import subprocess
 import sys
 import textwrap
 
@@ -67,7 +69,7 @@ level = INFO
 handlers = file
 [handler_file]
 class = FileHandler
-args = (%(here)r + "/the.log",)
+args = ("%(here)s/the.log",)
 formatter = plain
 [formatter_plain]
 format = %(levelname)s: %(message)s
@@ -93,11 +95,16 @@ class Shop(Site):
         return Process(*command, cwd=self.folder, env={"PYTHONPATH": str(self.folder)})
 
     def serve_in_vain(self, target="app.ini"):
-        """Status and output of what ends by itself."""
-        with self.serve(target) as process:
-            status = process.wait()
-        process.ended.wait(PATIENCE_SECONDS)
-        return status, process.output
+        """What came of it where it ends by itself."""
+        return subprocess.run(
+            [sys.executable, "-m", "taskqueue", "serve", target],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(self.folder)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
 
 
 @pytest.fixture
@@ -161,6 +168,36 @@ def test_a_wrapped_application_is_served_without_an_ini_file(make_shop):
         assert process.end(signal.SIGTERM) == 0
 
 
+PYRAMID = """
+    from pyramid.config import Configurator
+    from pyramid.response import Response
+
+    def make_app(global_conf, **settings):
+        with Configurator(settings=settings) as config:
+            config.include("taskqueue.pyramid")
+            config.add_route("quick", "/quick")
+            config.add_view(lambda request: Response("done"), route_name="quick")
+        return config.make_wsgi_app()
+"""
+PYRAMID_INI = """\
+[app:main]
+use = call:portal:make_app
+taskqueue.queue.default.type = sqlite
+taskqueue.queue.default.path = %(here)s/default.db
+taskqueue.server.default.queue = default
+"""
+
+
+def test_a_pyramid_application_is_served_by_its_settings(make_shop):
+    shop = make_shop(PYRAMID_INI)
+    (shop.folder / "portal.py").write_text(textwrap.dedent(PYRAMID))
+    task_id = shop.publish("/quick")
+    with shop.serve() as process:
+        process.wait_for_line("GET /quick 200")
+        assert process.end(signal.SIGTERM) == 0
+    assert shop.state(task_id) == "done"
+
+
 def test_its_log_goes_to_standard_error(make_shop):
     shop = make_shop()
     with shop.serve() as process:
@@ -207,8 +244,8 @@ def test_its_log_goes_where_the_ini_file_says(make_shop):
 def test_what_cannot_be_served_is_one_line_and_status_2(make_shop, old, new, target, complaint):
     shop = make_shop()
     shop.ini.write_text(INI.replace(old, new, 1))
-    status, output = shop.serve_in_vain(target)
-    assert status == 2
-    assert output.startswith("taskqueue: ")
-    assert output.count("\n") == 1, output
-    assert complaint in output
+    ran = shop.serve_in_vain(target)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("taskqueue: ")
+    assert ran.stderr.count("\n") == 1, ran.stderr
+    assert complaint in ran.stderr

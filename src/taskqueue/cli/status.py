@@ -110,7 +110,8 @@ def _deadline(target: Target, described: Described) -> float:
 
 
 def _running_seconds(described: Described, now: float) -> float:
-    return max(0.0, now - (described.record.claimed_at or now))
+    claimed_at = described.record.claimed_at
+    return max(0.0, now - claimed_at) if isinstance(claimed_at, (int, float)) else 0.0
 
 
 def _host(status: _QueueStatus, described: Described) -> str | None:
