@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
@@ -42,7 +39,7 @@ class Journal:
         """The last of ``count`` entries of a kind."""
         with self._changed:
             there = self._changed.wait_for(lambda: self._count(kind) >= count, DEADLINE)
-            assert there, f"within {DEADLINE:g} s there were not {count} of {kind!r}, but {self._entries}"
+            assert there, f"within {DEADLINE:g} s there were not {count} of {kind!r}, but {self._entries[-20:]}"
         return self.entries(kind)[count - 1]
 
     def _count(self, kind: object) -> int:
@@ -63,11 +60,11 @@ class Store:
     def publish(self, records: Sequence[Record], timeout: float) -> None:
         self._called("publish", tuple(record.id for record in records), timeout)
 
-    def settle(self, ids: Collection[str], verdict: str) -> int:
+    def settle(self, ids: Collection[str], verdict: str, timeout: float) -> int:
         self._called("settle", tuple(ids), verdict)
         return len(ids)
 
-    def retire(self, owner_id: str) -> None:
+    def retire(self, owner_id: str, timeout: float) -> None:
         self._called("retire", owner_id)
 
     def _called(self, verb: str, *details: Any) -> None:
@@ -297,6 +294,27 @@ def test_an_answer_to_what_was_asked_before_says_nothing_against_a_report(
         threadless.refuse_if_down(queue)
 
 
+def test_a_backend_whose_probe_fails_in_another_way_is_still_down(
+    threadless: Keeper, queue: Queue, store: Store
+) -> None:
+    threadless.report_down(queue, DOWN)
+    store.errors["beat"] = ZeroDivisionError("a bug")
+    threadless._tend(threadless._keep(queue))
+    with pytest.raises(BackendUnavailableError):
+        threadless.refuse_if_down(queue)
+
+
+def test_the_error_of_a_backend_that_is_not_about_reaching_it_does_not_refuse_others(
+    keeper: Keeper, queue: Queue, store: Store, told: Journal
+) -> None:
+    store.errors["publish"] = BackendError("this record cannot be stored")
+    keeper.redo(queue, [make_record()], DOWN)
+    store.journal.wait("publish failed", 3)
+    keeper.refuse_if_down(queue)
+    assert told.entries(Event.BACKEND_DOWN) == []
+    assert len(told.entries(Event.CONSUMER_FAILED)) == 1
+
+
 # ---- publishing late ---------------------------------------------------------------------------------------------
 
 
@@ -367,6 +385,22 @@ def test_stopping_ends_the_lease_even_if_nothing_can_be_published(keeper: Keeper
     assert store.journal.entries("retire") == [("retire", keeper.owner_id)]
 
 
+def test_letting_go_of_a_queue_that_is_down_waits_for_nothing(keeper: Keeper, queue: Queue, store: Store) -> None:
+    keeper.hold_lease(queue, 1)
+    store.errors = dict.fromkeys(("beat", "retire"), DOWN)
+    keeper.report_down(queue, DOWN)
+    keeper.stop()
+    assert not [entry for entry in store.journal.entries() if str(entry[0]).startswith("retire")]
+
+
+def test_a_lease_in_doubt_is_taken_again(keeper: Keeper, queue: Queue, store: Store) -> None:
+    keeper.hold_lease(queue, 1)
+    keeper.hold_lease(queue, 1)
+    before = len(store.journal.entries("beat"))
+    keeper.doubt_lease(queue)
+    store.journal.wait("beat", before + 1)
+
+
 def test_stopping_twice_or_before_anything_is_fine(keeper: Keeper, queue: Queue, store: Store) -> None:
     Keeper().stop()
     keeper.hold_lease(queue, 1.0)
@@ -429,88 +463,3 @@ def test_a_process_has_one_keeper() -> None:
         thread.join(DEADLINE)
     assert len(found) == 8
     assert len({id(each) for each in found}) == 1
-
-
-FORKING = """
-import json, os, sys, threading
-from taskqueue import keeper as module
-from taskqueue.errors import BackendUnavailableError
-from taskqueue.interfaces import Record
-from taskqueue.keeper import process_keeper
-from taskqueue.queues import Queue
-
-class Store:
-    def beat(self, owner, lease, timeout): say("beat", owner.id, owner.pid)
-    def publish(self, records, timeout): raise BackendUnavailableError("down")
-    def settle(self, ids, verdict): pass
-    def retire(self, owner_id): say("retire", owner_id)
-
-def say(*words):
-    os.write(1, (json.dumps([os.getpid(), *words]) + "\\n").encode())
-
-queue = Queue(name="mail", backend=Store())
-mine = process_keeper()
-mine.hold_lease(queue, 1.0)
-mine.redo(queue, [Record(id="a", body=b"")], BackendUnavailableError("down"))
-say("keeper", mine.owner_id, mine.unpublished())
-with module._making:  # another thread was just making one
-    pid = os.fork()
-if pid == 0:
-    its = process_keeper()
-    say("child", its.owner_id, its.unpublished())
-    its.hold_lease(queue, 1.0)
-    sys.exit(0)
-status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-say("waited", status)
-"""
-
-
-def test_a_forked_child_is_another_owner_with_nothing_to_publish_and_leaves_its_parents_lease() -> None:
-    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    parent = said[0][0]
-    owners = {words[1]: words[2] for _pid, *words in said if words[0] in ("keeper", "child")}
-    unpublished = {words[0]: words[2] for _pid, *words in said if words[0] in ("keeper", "child")}
-    assert len(owners) == 2
-    assert unpublished == {"keeper": 1, "child": 0}
-    [parents_id] = [words[1] for _pid, *words in said if words[0] == "keeper"]
-    [childs_id] = [words[1] for _pid, *words in said if words[0] == "child"]
-    retired = [(pid == parent, words[1]) for pid, *words in said if words[0] == "retire"]
-    assert retired == [(False, childs_id), (True, parents_id)]
-    beaten = {
-        (pid == parent, owner, pid == owner_pid)
-        for pid, word, owner, owner_pid in (entry for entry in said if entry[1] == "beat")
-    }
-    assert beaten == {(True, parents_id, True), (False, childs_id, True)}
-
-
-LEAVING = """
-import atexit, os
-from taskqueue.keeper import process_keeper
-atexit.register(lambda: os.write(1, b"consumers stop\\n"))
-from taskqueue.queues import Queue
-
-class Store:
-    def beat(self, owner, lease, timeout): pass
-    def retire(self, owner_id): os.write(1, b"retire\\n")
-
-queue = Queue(name="mail", backend=Store())
-process_keeper().hold_lease(queue, 1.0)
-"""
-
-
-def test_at_exit_the_lease_outlives_the_consumers_that_run_under_it() -> None:
-    done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.splitlines() == ["consumers stop", "retire"], done.stderr
-
-
-def test_the_error_of_a_backend_that_is_not_about_reaching_it_does_not_refuse_others(
-    keeper: Keeper, queue: Queue, store: Store, told: Journal
-) -> None:
-    store.errors["publish"] = BackendError("this record cannot be stored")
-    keeper.redo(queue, [make_record()], DOWN)
-    store.journal.wait("publish failed", 3)
-    keeper.refuse_if_down(queue)
-    assert told.entries(Event.BACKEND_DOWN) == []
-    assert len(told.entries(Event.CONSUMER_FAILED)) == 1

@@ -38,7 +38,7 @@ SAMPLE_DETAILS = {
 
 def sample(event: Event) -> Notice:
     """A notice as it might be told."""
-    about_consumers = {Event.CONSUMER_STARTED, Event.CONSUMER_STOPPED, Event.CONSUMER_FAILED}
+    about_consumers = {Event.CONSUMER_STARTED, Event.CONSUMER_STOPPING, Event.CONSUMER_STOPPED, Event.CONSUMER_FAILED}
     about_backends = {Event.BACKEND_DOWN, Event.BACKEND_UP, Event.WARNING}
     about_one = {Event.ADDED, Event.STARTED, Event.OVERDUE, *SAMPLE_OUTCOMES}
     about_many = set(Event) - about_consumers - about_backends - about_one

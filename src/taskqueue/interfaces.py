@@ -5,7 +5,7 @@ no settings, no requests and no transactions. ``TaskQueue`` is the contract as a
 checkers; ``ITaskQueue`` is the same contract as an interface, for ``verifyObject``.
 
 Times are seconds since the epoch by the backend's own clock, durations are seconds. ``timeout`` bounds a whole
-call, waiting for locks and connections included. Any verb may raise ``BackendUnavailableError``; after that the
+call, waiting for locks and connections included; None leaves it to the backend, a few seconds. Any verb may raise ``BackendUnavailableError``; after that the
 caller must assume nothing about whether it happened, and every verb that changes something may be repeated.
 """
 
@@ -152,7 +152,7 @@ class TaskQueue(ABC):
         """Records that are staged or held, by id, from the one after ``after``; their envelope is filled in."""
 
     @abstractmethod
-    def settle(self, ids: Collection[str], verdict: Verdict) -> int:
+    def settle(self, ids: Collection[str], verdict: Verdict, timeout: float | None = None) -> int:
         """Decide what is staged or held: "publish", "discard", or "hold" until somebody decides. Returns how many
         changed. A record that is no longer staged or held stays as it is."""
 
@@ -196,7 +196,7 @@ class TaskQueue(ABC):
         """Take the owner's lease on all that it staged and runs, or renew it, for ``lease`` seconds."""
 
     @abstractmethod
-    def retire(self, owner_id: str) -> None:
+    def retire(self, owner_id: str, timeout: float | None = None) -> None:
         """End the lease at once, in a clean shutdown: what the owner still holds is as if it had died."""
 
     @abstractmethod

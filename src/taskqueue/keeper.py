@@ -148,6 +148,12 @@ class Keeper:
             kept.change()
             self._changed.notify_all()
 
+    def doubt_lease(self, queue: Queue) -> None:
+        """A call failed, and the store may be another one since: take the lease again before the next claim."""
+        with self._changed:
+            self._keep(queue).change()
+            self._changed.notify_all()
+
     # ---- the thread ----
 
     def stop(self) -> None:
@@ -221,16 +227,24 @@ class Keeper:
 
     def _part(self, kept: _Kept) -> None:
         """Do what can be done at once, and let go. The queue is not kept any more: errors are told, and that is all."""
+        if kept.down and not (kept.redo or kept.verdicts):
+            return  # the lease lapses by itself; a process that ends waits for nothing that is down
         for action in (self._publish_again, self._settle_again, self._retire):
             try:
                 action(kept)
             except Exception as error:  # noqa: BLE001  # the next one may succeed
-                detail = f"while letting go of the queue: {error!r}"
-                notices.tell(Event.CONSUMER_FAILED, queue=kept.queue.name, consumer="keeper", detail=detail)
+                self._tell_what_is_left(kept, error)
 
     def _retire(self, kept: _Kept) -> None:
         kept.beaten_at = None  # whoever adds from now on needs another lease
-        kept.queue.backend.retire(self.owner_id)
+        kept.queue.backend.retire(self.owner_id, LAST_TRY_SECONDS)
+
+    def _tell_what_is_left(self, kept: _Kept, error: Exception) -> None:
+        ids = tuple(kept.redo)
+        detail = f"{error}; this process lets go of the queue"
+        if ids:
+            detail += ". What it could not publish stays staged: see taskqueue resolve"
+        notices.tell(Event.WARNING, queue=kept.queue.name, task_ids=ids, detail=detail)
 
     def _beat(self, kept: _Kept, timeout: float) -> None:
         with self._changed:
@@ -277,7 +291,7 @@ class Keeper:
         waiting = dict(kept.verdicts)
         for verdict in sorted(set(waiting.values())):
             ids = [task_id for task_id, wanted in waiting.items() if wanted == verdict]
-            kept.queue.backend.settle(ids, verdict)
+            kept.queue.backend.settle(ids, verdict, LAST_TRY_SECONDS)
             with self._changed:
                 for task_id in ids:
                     kept.verdicts.pop(task_id, None)

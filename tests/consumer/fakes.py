@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
+
 from taskqueue import notices
 from taskqueue.backends.local import LocalQueue
 from taskqueue.consumer import Consumer
-from taskqueue.interfaces import Exchanged, Record, Settlement
+from taskqueue.interfaces import Exchanged, Owner, Record, Settlement
 from taskqueue.keeper import Keeper
 from taskqueue.notices import Event, Notice
 from taskqueue.queues import Queue
@@ -108,6 +110,7 @@ class FaultyQueue(LocalQueue):
         self.failing: dict[str, Exception] = {}  # verb -> raised instead of doing it
         self.lose_answer: Callable[[Exchanged], bool] = lambda answer: False
         self.loss: Exception = FaultError("the answer was lost")
+        self.hints_only = False  # wait as if nobody polled
         self.called = threading.Condition()
 
     def _call(self, verb: str, *arguments: Any) -> None:
@@ -127,6 +130,8 @@ class FaultyQueue(LocalQueue):
     ) -> Exchanged:
         self._call("exchange", tuple(settlements), wanted, alone)
         answer = super().exchange(owner_id, consumer, settlements, wanted, alone)
+        if not wanted:  # a backend need not look for suspects when nobody asks for tasks
+            answer = msgspec.structs.replace(answer, suspects_wait=False)
         with self.called:
             self.calls.append(("exchanged", answer))
             self.called.notify_all()
@@ -139,8 +144,12 @@ class FaultyQueue(LocalQueue):
         return super().release(owner_id, consumer, holding)
 
     def wait(self, seen: int, timeout: float) -> int:
-        self._call("wait")
-        return super().wait(seen, timeout)
+        self._call("wait", timeout)
+        return super().wait(seen, PATIENCE * 3 if self.hints_only else timeout)
+
+    def beat(self, owner: Owner, lease: float, timeout: float) -> None:
+        self._call("beat", owner.consumers)
+        super().beat(owner, lease, timeout)
 
     def go_round(self) -> None:
         """Wait until whoever fetches has gone round its loop at least once."""
@@ -211,3 +220,26 @@ def site() -> Iterator[Site]:
             consumer.stop(grace=PATIENCE)
         made.keeper.stop()
         notices.unlisten(made.ears)
+
+
+def threads_of(name: str = "default") -> list[str]:
+    return sorted(t.name for t in threading.enumerate() if t.name.startswith(f"taskqueue-{name}-"))
+
+
+def join_threads_of(name: str = "default") -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith(f"taskqueue-{name}-"):
+            thread.join(PATIENCE)
+
+
+def exchanges(site: Site) -> list[tuple[Any, ...]]:
+    """The calls of exchange: verb, settlements, wanted, alone."""
+    return [call for call in site.backend.calls if call[0] == "exchange"]
+
+
+def waits(site: Site) -> list[float]:
+    return [call[1] for call in site.backend.calls if call[0] == "wait"]
+
+
+def answers(site: Site) -> list[Exchanged]:
+    return [call[1] for call in site.backend.calls if call[0] == "exchanged"]

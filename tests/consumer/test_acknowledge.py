@@ -96,8 +96,19 @@ def test_a_transaction_that_was_replaced_is_not_heard_any_more(manager):
     acknowledgement.join(first)
     other = transaction.TransactionManager(explicit=True)
     acknowledgement.join(other.begin())
-    other.commit()
     first.abort()
+    assert acknowledgement.state is None
+    other.commit()
+    assert acknowledgement.state == "committed"
+
+
+def test_an_abort_after_the_finish_does_not_take_it_back(manager):
+    acknowledgement = Acknowledgement()
+    begun = manager.begin()
+    acknowledgement.join(begun)
+    manager.commit()
+    acknowledgement.tpc_abort(begun)
+    acknowledgement.abort(begun)
     assert acknowledgement.state == "committed"
 
 

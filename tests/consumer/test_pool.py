@@ -59,6 +59,9 @@ def work() -> Iterator[Work]:
     yield made
     made.release(*made.begun)
     made.pool.stop()
+    for thread in threading.enumerate():  # the next test's pool has the same name
+        if thread.name.startswith("test-pool"):
+            thread.join(PATIENCE)
 
 
 def threads() -> set[str]:

@@ -122,6 +122,7 @@ def test_a_redirect_is_a_warning_with_the_path_of_its_location(caplog):
         (Event.BACKEND_DOWN, "ERROR"),
         (Event.BACKEND_UP, "INFO"),
         (Event.CONSUMER_STARTED, "INFO"),
+        (Event.CONSUMER_STOPPING, "INFO"),
         (Event.CONSUMER_STOPPED, "INFO"),
         (Event.CONSUMER_FAILED, "ERROR"),
         (Event.WARNING, "WARNING"),

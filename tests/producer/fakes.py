@@ -59,7 +59,7 @@ class FailingQueue(LocalQueue):
         self._note("discard", ids, timeout)
         super().discard(ids, timeout)
 
-    def settle(self, ids, verdict):
+    def settle(self, ids, verdict, timeout=None):
         self._note(f"settle {verdict}", ids)
         return super().settle(ids, verdict)
 

@@ -14,7 +14,6 @@ the next call opens another. These are the dangers, and what is done about them:
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import threading
@@ -22,10 +21,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from ..errors import BackendUnavailableError
 from .deadlines import Deadline
+from .faults import explain
 from .filelocks import WriteLock
 from .filesystem import refuse_network
 from .schema import Layout
@@ -78,9 +78,10 @@ class Database:
 
     def __init__(self, path: str, layout: Layout) -> None:
         self.path = path
+        self._log_path = f"{self.path}-wal"
         self._layout = layout
         self._start()
-        _databases.add(self)
+        _databases[id(self)] = self
 
     def _start(self) -> None:
         self._reader, self._watcher, self._writer = _Slot(), _Slot(), _Slot()
@@ -89,14 +90,17 @@ class Database:
         self._identifying = threading.Lock()
         self._version = -1
         self._checkpoint_at = CHECKPOINT_BYTES
+        self._log: Identity | None = None  # the write-ahead log that belongs to the file as we know it
+        self._is_replaced = False
+        self._has_failed = False
         self._forked_in_use = False
 
     # ---- using ----
 
     @contextmanager
-    def writing(self, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Session]:
+    def writing(self, timeout: float | None = None) -> Iterator[Session]:
         """A transaction that writes; committed at the end of the block, rolled back when the block raises."""
-        deadline = Deadline(timeout)
+        deadline = Deadline(DEFAULT_TIMEOUT if timeout is None else timeout)
         with self._using(self._writer, deadline), self._locked(deadline):
             session = self._session(self._writer, deadline)
             _set_patience(session.connection, deadline)
@@ -157,7 +161,8 @@ class Database:
             yield
         except (sqlite3.Error, OSError) as error:
             slot.discard()
-            raise BackendUnavailableError(f"{self.path}: {_explain(error)}") from error
+            self._has_failed = True
+            raise BackendUnavailableError(f"{self.path}: {explain(error)}") from error
         finally:
             slot.lock.release()
 
@@ -174,31 +179,33 @@ class Database:
     # ---- opening ----
 
     def _session(self, slot: _Slot, deadline: Deadline) -> Session:
-        found = self._check_identity(slot)
-        if slot.session is not None and slot.session.identity != found:
-            slot.discard()
+        self._check_identity(slot)
         if slot.session is None:
             slot.session = self._open(slot, deadline)
         return slot.session
 
-    def _check_identity(self, slot: _Slot) -> Identity | None:
-        """What has the file's name now. Raises once when it is not what this process has used so far."""
+    def _check_identity(self, slot: _Slot) -> None:
+        """See what has the file's name now. Raises once when it is not what this process has used so far."""
         found = identify(self.path)
+        if slot.session is not None and slot.session.identity != found:
+            slot.discard()
         with self._identifying:
-            known = self._identity
-            if known is None or found == known:
-                return found
+            if self._identity in {None, found}:
+                return
             self._identity = None
-        slot.discard()
+            self._is_replaced = True
         what = "was deleted" if found is None else "was replaced by another file"
         raise BackendUnavailableError(
             f"{self.path}: {what} while in use, and the tasks in it are out of reach; the next call opens it anew"
         )
 
     def _open(self, slot: _Slot, deadline: Deadline) -> Session:
+        if self._has_failed:
+            self._has_failed = slot is not self._writer
+            _discard_idle(self.path)
         if slot is self._writer:
             self._create_file()
-        elif identify(self.path) is None:
+        elif identify(self.path) is None or self._is_replaced:
             self._create(deadline)
         else:
             refuse_network(self.path)
@@ -217,6 +224,7 @@ class Database:
         session.queue = number or 0
         with self._identifying:
             self._identity = session.identity
+            self._log = identify(self._log_path)
         return session
 
     def _create(self, deadline: Deadline) -> None:
@@ -225,14 +233,23 @@ class Database:
             pass
 
     def _create_file(self) -> None:
+        """Make the file if it is missing, and see that the log beside it belongs to it. Under the write lock."""
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            is_foreign = True
         except FileExistsError:
-            return
-        # What is left of a deleted file of that name: others may still have it mapped, and must not share it with us.
-        for leftover in (f"{self.path}-wal", f"{self.path}-shm"):
-            with suppress(FileNotFoundError):
-                os.unlink(leftover)
+            # SQLite would write the log of the file that was replaced into the one that replaced it.
+            is_foreign = self._is_replaced and self._log is not None and identify(self._log_path) == self._log
+        mode = os.stat(self.path).st_mode & 0o777
+        for companion in (self._log_path, f"{self.path}-shm"):
+            with suppress(FileNotFoundError, PermissionError):
+                if is_foreign:
+                    # Others may still have it mapped, and must not share it with us.
+                    os.unlink(companion)
+                else:
+                    # SQLite makes them with the mode of the file, which may have been read-only then.
+                    os.chmod(companion, mode)
+        self._is_replaced = False
 
     def _connect(self, deadline: Deadline) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -260,7 +277,8 @@ class Database:
     def _checkpoint(self, session: Session) -> None:
         """Copy the log into the file when it has grown. What was committed is safe without it, so it may fail."""
         try:
-            log_bytes = os.stat(f"{self.path}-wal").st_size
+            status = os.stat(self._log_path)
+            self._log, log_bytes = (status.st_dev, status.st_ino), status.st_size
             if log_bytes < self._checkpoint_at:
                 return
             session.connection.execute("PRAGMA busy_timeout = 0")
@@ -285,6 +303,19 @@ class Database:
         return bool(changed)
 
 
+def _discard_idle(path: str) -> None:
+    """Close what is open of a file and not in use just now.
+
+    Connections of one process share what SQLite knows of a file, such as that it cannot be written; only when all of
+    them are closed is it found out anew.
+    """
+    for database in _all_databases():
+        for slot in database._slots() if database.path == path else ():
+            if slot.lock.acquire(blocking=False):
+                slot.discard()
+                slot.lock.release()
+
+
 def identify(path: str) -> Identity | None:
     """Which file has this name, None when there is none."""
     try:
@@ -295,7 +326,10 @@ def identify(path: str) -> Identity | None:
 
 
 def _set_patience(connection: sqlite3.Connection, deadline: Deadline) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {int(deadline.remaining() * 1000)}")
+    milliseconds = int(deadline.remaining() * 1000)
+    if milliseconds > 200:
+        milliseconds -= milliseconds % 100  # few different statements, which stay compiled
+    connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
@@ -304,43 +338,22 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("this file system cannot hold a write-ahead log")
 
 
-# Words of SQLite's errors, and what to do about them.
-_CURES = (
-    ("locked", "another process uses it for too long; see which with fuser, and try again"),
-    ("busy", "another process uses it for too long; see which with fuser, and try again"),
-    ("readonly", "give this process's user the right to write it and its directory"),
-    ("read-only", "give this process's user the right to write it and its directory"),
-    ("permission", "give this process's user the right to write it and its directory"),
-    ("unable to open", "give this process's user the right to write it and its directory"),
-    ("full", "make room on its file system"),
-    ("space", "make room on its file system"),
-    ("quota", "make room on its file system"),
-    ("too large", "raise the limit on the size of files"),
-    ("i/o error", "see that its disk has room and is sound"),
-    ("not a database", "move it away, and a new one is created"),
-    ("malformed", "stop all processes that use it, and recover it with sqlite3's .recover"),
-)
-
-
-def _explain(error: sqlite3.Error | OSError) -> str:
-    text = os.strerror(error.errno or errno.EIO) if isinstance(error, OSError) else str(error)
-    text = " ".join(text.split())
-    cure = next((cure for word, cure in _CURES if word in text.lower()), "see that it is a file of this program")
-    return f"{text}; {cure}"
-
-
 # ---- forks -------------------------------------------------------------------------------------------------------
 
-_databases: WeakSet[Database] = WeakSet()
+_databases: WeakValueDictionary[int, Database] = WeakValueDictionary()
 _forking = threading.Lock()
 _stopped: list[_Slot] = []  # whose locks the thread that forks holds
 _in_use: list[Database] = []
 
 
+def _all_databases() -> list[Database]:
+    return [database for reference in _databases.valuerefs() if (database := reference()) is not None]
+
+
 def _close_before_fork() -> None:
     _forking.acquire()
     deadline = Deadline(FORK_PATIENCE_SECONDS)
-    for database in list(_databases):
+    for database in _all_databases():
         for slot in database._slots():
             if slot.lock.acquire(timeout=deadline.remaining()):
                 _stopped.append(slot)
@@ -363,7 +376,7 @@ def _start_in_child() -> None:
     in_use = list(_in_use)
     _stopped.clear()
     _in_use.clear()
-    for database in list(_databases):
+    for database in _all_databases():
         # A connection that could not be closed is kept for ever: closing it here would harm the parent's.
         _kept_for_ever.extend(slot for slot in database._slots() if slot.session is not None)
         database._write_lock.close()

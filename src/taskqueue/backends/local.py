@@ -76,7 +76,7 @@ class LocalQueue(TaskQueue):
     def staged(self, limit: int = 100, after: str = "") -> Sequence[Record]:
         return self.list((State.STAGED.value, State.HELD.value), limit, after)
 
-    def settle(self, ids: Collection[str], verdict: Verdict) -> int:
+    def settle(self, ids: Collection[str], verdict: Verdict, timeout: float | None = None) -> int:
         with self._lock:
             now = time.time()
             if verdict == "discard":
@@ -137,7 +137,7 @@ class LocalQueue(TaskQueue):
             self._beats[owner.id] = (owner, time.time())
             self._retired.discard(owner.id)
 
-    def retire(self, owner_id: str) -> None:
+    def retire(self, owner_id: str, timeout: float | None = None) -> None:
         with self._lock:
             self._retired.add(owner_id)
 
@@ -245,8 +245,8 @@ class LocalQueue(TaskQueue):
 
     def purge(self, states: Collection[str]) -> int:
         with self._lock:
-            chosen = self._shelf.select(*rules.sources("delete").intersection(states))
-            return len(self._shelf.forget([record.id for record in chosen], "delete", time.time()))
+            chosen = [record.id for record in self._shelf.select(*states)]
+            return len(self._shelf.forget(chosen, "delete", time.time()))
 
     def pause(self) -> None:
         with self._lock:

@@ -68,8 +68,8 @@ class SQLiteQueue(TaskQueue):
     def staged(self, limit: int = 100, after: str = "") -> Sequence[Record]:
         return self.list((State.STAGED.value, State.HELD.value), limit, after)
 
-    def settle(self, ids: Collection[str], verdict: Verdict) -> int:
-        with self._database.writing() as session:
+    def settle(self, ids: Collection[str], verdict: Verdict, timeout: float | None = None) -> int:
+        with self._database.writing(timeout) as session:
             changed = rows.settle(session, ids, verdict, time.time())
         if verdict == "publish":
             self._hints.give()
@@ -128,9 +128,9 @@ class SQLiteQueue(TaskQueue):
             self._owner_locks.hold(owner.id, deadline)
             rows.beat(session, owner, time.time())
 
-    def retire(self, owner_id: str) -> None:
+    def retire(self, owner_id: str, timeout: float | None = None) -> None:
         try:
-            with self._database.writing() as session:
+            with self._database.writing(timeout) as session:
                 rows.retire(session, owner_id)
         finally:
             self._owner_locks.release(owner_id)

@@ -185,9 +185,11 @@ class Consumer:
     def _recover(self) -> None:
         """What was claimed in an answer that was lost is known to nobody: it goes back, before more is claimed.
 
+        The lease comes first: the store may have been replaced by one that does not know this owner.
         What we had handed in goes in first. The store may have taken it and given us the same task again; that claim,
         too, is then not among those that we hold.
         """
+        self._keeper.hold_lease(self._queue, LEASE_TIMEOUT)
         if self._in_limbo:
             self._hand_over(0, alone=False)
         self._backend.release(self._keeper.owner_id, self.name, tuple(self._held))
@@ -202,6 +204,7 @@ class Consumer:
             answer = self._backend.exchange(self._keeper.owner_id, self.name, settlements, wanted, alone)
         except Exception:
             self._answer_lost = True
+            self._keeper.doubt_lease(self._queue)
             self._in_limbo.update((each.id, each.claim_number) for each in settlements)
             raise
         self._take_answer(finished, answer)
@@ -260,6 +263,7 @@ class Consumer:
 
     def _wind_down(self) -> None:
         self._give_back(self._pool.withdraw())
+        self._tell_that_it_stops()
         while True:
             seen = self._pool.ended()
             pause = self._hand_in()
@@ -268,7 +272,14 @@ class Consumer:
             is_idle = not self._pool.load().running and not self._finished
             if left <= 0 or (is_idle and pause is None):
                 return
-            self._pool.wait_for_end(seen, min(left, pause or POLL_SECONDS))
+            self._pool.wait_for_end(seen, left if pause is None else min(left, pause))
+
+    def _tell_that_it_stops(self) -> None:
+        running = self._pool.load().running
+        if running:
+            seconds = max(0.0, self._stop_at - time.monotonic())
+            detail = f"it waits for {running} that run, {seconds:.0f} s at most"
+            notices.tell(Event.CONSUMER_STOPPING, queue=self._queue.name, consumer=self.name, detail=detail)
 
     def _hand_in(self) -> float | None:
         """Hand in what is finished. Returns None, or after how many seconds to try again."""

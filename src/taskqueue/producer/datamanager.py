@@ -304,7 +304,7 @@ class TaskDataManager:
                 if verdict == "discard":
                     queue.backend.discard(ids, seconds_left())
                 else:
-                    queue.backend.settle(ids, verdict)
+                    queue.backend.settle(ids, verdict, seconds_left())
         except Exception as error:  # noqa: BLE001  # whatever a backend raises, the keeper tries again
             _report(queue, error)
             keeper.settle_later(queue, ids, verdict)
