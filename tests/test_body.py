@@ -161,6 +161,18 @@ def test_a_body_over_its_limit_is_an_error_and_reaches_the_application(length_is
     assert body.read() == (b"" if was_read else content)
 
 
+@pytest.mark.parametrize("length_is_known", [True, False])
+def test_no_more_of_a_large_body_is_kept_than_its_limit(length_is_known: bool) -> None:
+    content = b"x" * (3 * CHUNK_BYTES)
+    body = RecordedBody(Wire(content), len(content) if length_is_known else None, 100)
+    kept = 0
+    while body.read(1000):
+        kept = max(kept, len(body._recorded))
+    assert kept <= 100
+    with pytest.raises(TooLargeError):
+        body.whole(100)
+
+
 def test_a_body_that_says_it_is_too_large_is_not_waited_for() -> None:
     wire = Wire(b"x" * 101)
     with pytest.raises(TooLargeError):

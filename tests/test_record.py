@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
@@ -225,6 +226,15 @@ def test_an_id_carries_the_time_in_milliseconds() -> None:
 def test_ids_of_one_thread_sort_as_they_were_made() -> None:
     made = [new_id() for _ in range(20_000)]
     assert all(one < other for one, other in pairwise(made))
+
+
+@pytest.mark.parametrize("step", [0, -1_000_000_000])
+def test_ids_sort_even_when_the_clock_stands_or_goes_back(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    moments = itertools.count(time.time_ns(), step)
+    monkeypatch.setattr(record_module.time, "time_ns", lambda: next(moments))
+    made = [new_id() for _ in range(1000)]
+    assert all(one < other for one, other in pairwise(made))
+    assert len({each[:18] for each in made}) == 1000
 
 
 def test_ids_of_several_threads_never_meet_and_sort_in_each() -> None:

@@ -57,6 +57,12 @@ def test_secrets_that_were_emptied_are_not_accepted() -> None:
         decode(change(encode(make_task(), keyring), secrets=b""), keyring)
 
 
+def test_a_byte_that_moves_from_one_part_to_the_next_is_not_accepted() -> None:
+    keyring = Keyring([KEY])
+    seals = {keyring.seal(*parts) for parts in (("k", b"ab", b"c"), ("k", b"a", b"bc"), ("ka", b"b", b"c"))}
+    assert len(seals) == 3
+
+
 def test_the_newest_key_seals_and_older_ones_still_open() -> None:
     old = encode(make_task(), Keyring([OLD_KEY]))
     rotated = Keyring([KEY, OLD_KEY])
@@ -160,6 +166,14 @@ def test_nesting_without_end_is_a_record_error(part: str, nested: bytes) -> None
         record = change(record, **{part: hostile})
     with pytest.raises(RecordError):
         decode(record, None)
+
+
+@pytest.mark.parametrize("found", ["text", 5, 1.5])
+@pytest.mark.parametrize("part", ["body", "secrets", "outcome"])
+@pytest.mark.parametrize("keyring", [None, Keyring([KEY])])
+def test_what_is_not_even_bytes_is_a_record_error(part: str, found: object, keyring: Keyring | None) -> None:
+    with pytest.raises(RecordError):
+        decode(change(encode(make_task(), Keyring([KEY])), **{part: found}), keyring)
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:

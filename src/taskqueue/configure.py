@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
+from weakref import WeakSet
 
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
@@ -155,6 +156,7 @@ class Installation:
         self._lock = threading.Lock()
         self._consumers: list[Consumer] = []
         self._pid: int | None = None
+        _installations.add(self)
 
     def __repr__(self) -> str:
         return f"<Installation from {self.configuration.source}: {', '.join(self.queues) or 'no queues'}>"
@@ -202,6 +204,12 @@ class Installation:
         for consumer in consumers:
             consumer.start()
 
+    def stop_claiming(self) -> None:
+        """Have the consumers claim no more, and give back what has not started; does not wait. ``stop`` waits."""
+        if self.is_started:
+            for consumer in tuple(self._consumers):
+                consumer.stop_claiming()
+
     def stop(self) -> None:
         """Stop the consumers, side by side, each within its grace. May come twice, or before ``start``."""
         with self._lock:
@@ -229,3 +237,14 @@ def install(configuration: Configuration) -> Installation:
     installation = Installation(configuration)
     queues.install(installation.queues)
     return installation
+
+
+_installations: WeakSet[Installation] = WeakSet()
+
+
+def _renew_locks_in_child() -> None:
+    for installation in list(_installations):
+        installation._lock = threading.Lock()  # the parent's may be held by a thread that the child does not have
+
+
+os.register_at_fork(after_in_child=_renew_locks_in_child)

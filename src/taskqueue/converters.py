@@ -57,7 +57,7 @@ def _written(value: Any, allowed: str) -> str:
     """Text, or a number as it would be written in an ini file."""
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.6f}"
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int):
         return str(value) if abs(value) < 10**18 else ""
     if isinstance(value, str):
         return value
@@ -145,10 +145,10 @@ def name(value: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """Any text but the empty one; a path may be given as such."""
+    """One line of text, not empty; a path may be given as such."""
     word = _words(os.fspath(value) if isinstance(value, os.PathLike) else value, "some text")
-    if not word:
-        raise ValueError("some text")
+    if not word or re.search(r"[\x00-\x1f\x7f]", word):
+        raise ValueError("some text, in one line")
     return word
 
 

@@ -22,6 +22,7 @@ BackendOptions = Callable[[str], Sequence[Option]]
 
 SECTION_KINDS = ("taskqueue", "taskqueue-server")
 SETTING_KINDS = ("queue", "server")
+AS_SETTING, AS_KEYWORD = (".", ""), ("['", "']")  # what stands around the name of an option
 APP_KINDS = ("app", "application")
 PYRAMID_OPTIONS = (Option("csrf_exempt", boolean, True, "whether tasks pass Pyramid's CSRF check"),)
 
@@ -51,7 +52,7 @@ def read_ini(
     for title in ini.titles():
         kind, _, name = (part.strip() for part in title.partition(":"))
         if kind in sections:
-            sections[kind].append(Section(name or "default", ini.options(title), ini.place(title) + " {option}"))
+            sections[kind].append(Section(name or "default", ini.options(title), ini.place(title)))
         else:
             _refuse_misspelt(ini.place(title), kind)
     if any(sections.values()):
@@ -172,10 +173,10 @@ def read_settings(settings: Mapping[str, Any], backend_options: BackendOptions, 
             found[parts[1]].setdefault(".".join(parts[2:-1]), {})[parts[-1]] = value
         else:
             raise ConfigurationError(one_line(f"{source}: {key}: is not a setting; {_nearest_setting(parts)}"))
-    read_section(Section("", own, f"{source}: taskqueue.{{option}}"), PYRAMID_OPTIONS)
+    read_section(Section("", own, f"{source}: taskqueue", AS_SETTING), PYRAMID_OPTIONS)
     queues, servers = (
         [
-            Section(name, options, f"{source}: taskqueue.{kind}.{name}.{{option}}")
+            Section(name, options, f"{source}: taskqueue.{kind}.{name}", AS_SETTING)
             for name, options in found[kind].items()
         ]
         for kind in SETTING_KINDS
@@ -220,7 +221,7 @@ def _keyword_sections(keyword: str, given: object) -> list[Section]:
     if not isinstance(given, Mapping) or not all(isinstance(options, Mapping) for options in given.values()):
         raise ConfigurationError(f"{keyword}: takes a mapping of names to options, such as {{'default': {{}}}}")
     return [
-        Section(str(name), dict(options), f"{keyword}[{str(name)!r}]['{{option}}']") for name, options in given.items()
+        Section(str(name), dict(options), f"{keyword}[{str(name)!r}]", AS_KEYWORD) for name, options in given.items()
     ]
 
 

@@ -29,16 +29,8 @@ KIND = "request"
 MINIMUM_KEY_BYTES = 32
 # A header whose name holds one of these, "_" read as "-", may carry credentials.
 SECRET_HEADER_PARTS = (
-    "authorization",
-    "cookie",
-    "token",
-    "secret",
-    "password",
-    "credential",
-    "api-key",
-    "apikey",
-    "x-auth",
-    "signature",
+    *("authorization", "cookie", "token", "secret", "password", "credential", "signature"),
+    *("api-key", "apikey", "x-auth"),
 )
 
 
@@ -268,6 +260,8 @@ def decode(record: Record, keyring: Keyring | None) -> Task:
     """
     wrapper = _unwrap(record.body)
     wiped = record.secrets is None
+    if not wiped and not isinstance(record.secrets, bytes):
+        raise RecordError("the stored record cannot be read: its secrets are no bytes")
     if keyring is not None and not wiped:
         keyring.check(wrapper, record.secrets)
     task = _read(_task_decoder, wrapper[4])

@@ -139,19 +139,21 @@ class ServerSettings:
 
 @dataclass(frozen=True)
 class Section:
-    """The options given for one queue or consumer, and their place for an error; ``{option}`` is filled in there."""
+    """The options given for one queue or consumer, and how their place is written in an error."""
 
     name: str
     options: Mapping[str, Any]
-    place: str
+    place: str  # of the section
+    around_option: tuple[str, str] = (" ", "")
 
     def error(self, option: object, message: str) -> ConfigurationError:
-        """The one line for an option of this section."""
+        """The one line for an option of this section, or for the section itself where the option is empty."""
         return ConfigurationError(one_line(f"{self.place_of(option)}: {message}"))
 
     def place_of(self, option: object) -> str:
-        """Where an option of this section stands. Names may hold braces of their own, so it is not ``str.format``."""
-        return self.place.replace("{option}", str(option))
+        """Where an option of this section stands."""
+        before, after = self.around_option
+        return f"{self.place}{before}{option}{after}" if option != "" else self.place
 
 
 def one_line(text: str) -> str:
@@ -211,9 +213,13 @@ def read_queue(section: Section, backend_options: Callable[[str], Sequence[Optio
 
 def read_server(section: Section) -> ServerSettings:
     """A consumer's section."""
-    server = ServerSettings(name=_read_name(section), **read_section(section, SERVER_OPTIONS))
+    values = read_section(section, SERVER_OPTIONS)
+    if "renew" not in section.options:
+        values["renew"] = min(values["renew"], values["lease"] / 4)
+    server = ServerSettings(name=_read_name(section), **values)
     if server.min_backoff > server.max_backoff:
-        raise section.error("min_backoff", "takes no more than max_backoff")
+        given = "min_backoff" if "min_backoff" in section.options else "max_backoff"
+        raise section.error(given, f"min_backoff, {server.min_backoff:g} s, takes no more than max_backoff")
     if server.renew * 2 > server.lease:
         raise section.error("renew", "takes half of lease or less, so that one late renewal does no harm")
     return server

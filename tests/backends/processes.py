@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 import traceback
 from pathlib import Path
 
-DEADLINE = 20.0
+DEADLINE = 10.0
 ROOT = Path(__file__).parents[2]
 
 _PRELUDE = """
@@ -36,11 +37,10 @@ class Child:
             [sys.executable, "-c", _PRELUDE + textwrap.dedent(code), str(path), *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
+            bufsize=0,
             cwd=ROOT,
         )
-        self.pid = self._process.pid
+        self._heard = b""
 
     def __enter__(self):
         return self
@@ -53,11 +53,15 @@ class Child:
 
     def hear(self):
         """The next line that it says."""
-        readable, _, _ = select.select([self._process.stdout], [], [], DEADLINE)
-        assert readable, "the child said nothing in time"
-        line = self._process.stdout.readline().strip()
-        assert line, f"the child ended with status {self._process.wait(DEADLINE)}"
-        return line
+        deadline = time.monotonic() + DEADLINE
+        while b"\n" not in self._heard:
+            readable, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            assert readable, "the child said nothing in time"
+            said = os.read(self._process.stdout.fileno(), 65536)
+            assert said, f"the child ended with status {self._process.wait(DEADLINE)}"
+            self._heard += said
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.decode().strip()
 
     def expect(self, word):
         """Wait until it says this."""
@@ -65,8 +69,7 @@ class Child:
 
     def tell(self, word="go"):
         """Say something to it."""
-        self._process.stdin.write(f"{word}\n")
-        self._process.stdin.flush()
+        self._process.stdin.write(f"{word}\n".encode())
 
     def kill(self):
         """SIGKILL, and wait until it is dead."""
@@ -78,11 +81,35 @@ class Child:
         assert self._process.wait(DEADLINE) == 0
 
 
-def outcome_of_child(action):
-    """In a forked child: do it, and end with status 0 if all went well. Never returns."""
+class Fork:
+    """A forked child of this process that does something; fails with it, and does not outlive its test."""
+
+    def __init__(self, action):
+        ended, says = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _do_and_exit(action, says)
+        os.close(says)
+        self._ended = ended
+
+    def end(self):
+        """Wait until it ends well."""
+        readable, _, _ = select.select([self._ended], [], [], DEADLINE)
+        word = os.read(self._ended, 4) if readable else b""
+        os.close(self._ended)
+        if not word:
+            os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        assert word == b"well", "the forked child failed" if word else "the forked child did not end in time"
+
+
+def _do_and_exit(action, says):
+    """In the child: never returns into the test, whatever happens."""
     try:
         action()
-    except BaseException:  # noqa: BLE001  # whatever it is, the parent sees the status
+        os.write(says, b"well")
+    except BaseException:  # noqa: BLE001  # told to the parent, which fails
         traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+        os.write(says, b"ill")
+    finally:
+        os._exit(0)

@@ -1,4 +1,3 @@
-import os
 import threading
 
 import pytest
@@ -8,7 +7,7 @@ from taskqueue.backends.local import LocalQueue
 from .contract import BackendContract
 from .making import OWNER, beat, publish, record, stage
 from .model import machine_for
-from .processes import outcome_of_child
+from .processes import Fork
 
 
 class TestLocal(BackendContract):
@@ -34,10 +33,8 @@ def test_a_forked_child_starts_empty_with_fresh_locks():
         assert queue.wait(0, 0) == 1
 
     with queue._lock, queue._hints._given:  # as if another thread held them at the fork
-        child = os.fork()
-        if child == 0:
-            outcome_of_child(look)
-    assert os.waitpid(child, 0)[1] == 0
+        child = Fork(look)
+    child.end()
     assert (len(queue), len(queue.staged()), queue.owners()[0].owner.id) == (1, 1, OWNER)
 
 

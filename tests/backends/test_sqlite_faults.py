@@ -72,7 +72,7 @@ def test_a_deleted_file_is_told_once_and_made_anew(queue, path, delete, verb):
     assert queue.get(lost) is None
     beat(queue)
     queue.resume()
-    task_id = publish(queue, record())
+    task_id = publish(queue, record(priority=1))
     assert claim_one(queue).id == task_id
     assert path.stat().st_mode & 0o777 == 0o600
 

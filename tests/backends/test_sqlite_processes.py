@@ -1,6 +1,5 @@
 """The backend ``sqlite`` shared by real processes: their deaths, their forks, and their crowding."""
 
-import os
 import sqlite3
 import threading
 
@@ -9,8 +8,8 @@ import pytest
 from taskqueue.backends import database
 from taskqueue.errors import BackendUnavailableError
 
-from .making import OTHER, OWNER, beat, claim, claim_one, publish, record, stage, state_of
-from .processes import DEADLINE, Child, outcome_of_child
+from .making import OTHER, OWNER, beat, claim, claim_one, owner, publish, record, stage, state_of
+from .processes import DEADLINE, Child, Fork
 
 
 def test_two_processes_share_a_queue(queue, path):
@@ -121,12 +120,10 @@ def test_a_forked_child_works_beside_its_parent(queue, path):
     publish(queue, record())
     queue.wait(0, 0.0)
     assert claim(queue, 1)
-    child = os.fork()
-    if child == 0:
-        outcome_of_child(lambda: [publish(queue, record()) for _ in range(30)])
+    child = Fork(lambda: [publish(queue, record()) for _ in range(30)])
     for _ in range(30):
         publish(queue, record())
-    assert os.waitpid(child, 0)[1] == 0
+    child.end()
     assert len(queue) == 60
     queue.close()
     connection = sqlite3.connect(path)
@@ -139,10 +136,12 @@ def test_no_connection_is_open_across_a_fork(queue):
     queue.get("id")
     queue.wait(0, 0.0)
     assert all(slot.session is not None for slot in queue._database._slots())
-    child = os.fork()
-    if child == 0:
-        os._exit(sum(slot.session is not None for slot in queue._database._slots()))
-    assert os.waitpid(child, 0)[1] == 0
+
+    def look():
+        assert all(slot.session is None for slot in queue._database._slots())
+        assert database._kept_for_ever == []
+
+    Fork(look).end()
 
 
 def test_a_child_forked_in_the_middle_of_a_write_refuses_to_go_on(queue, monkeypatch):
@@ -165,11 +164,9 @@ def test_a_child_forked_in_the_middle_of_a_write_refuses_to_go_on(queue, monkeyp
     thread = threading.Thread(target=write)
     thread.start()
     assert writing.wait(DEADLINE)
-    child = os.fork()
-    if child == 0:
-        outcome_of_child(look)
+    child = Fork(look)
     forked.set()
-    assert os.waitpid(child, 0)[1] == 0
+    child.end()
     thread.join(DEADLINE)
     publish(queue, record())
 
@@ -177,10 +174,8 @@ def test_a_child_forked_in_the_middle_of_a_write_refuses_to_go_on(queue, monkeyp
 def test_a_child_that_waits_does_not_inherit_a_held_lock(queue):
     queue.wait(0, 0.0)
     with queue._hints._given:  # as if another thread held it at the fork
-        child = os.fork()
-        if child == 0:
-            outcome_of_child(lambda: queue.wait(0, 0.0))
-    assert os.waitpid(child, 0)[1] == 0
+        child = Fork(lambda: queue.wait(0, 0.0))
+    child.end()
 
 
 def test_none_of_many_writers_starves(queue, path):
@@ -257,7 +252,7 @@ def test_a_lock_of_another_process_is_waited_for_no_longer_than_allowed(queue, p
             lambda: queue.stage([record()], b"", OWNER, 0.2),
             lambda: queue.publish([record()], 0.2),
             lambda: queue.discard(["id"], 0.2),
-            lambda: queue.beat(beat_of(OTHER), 60.0, 0.2),
+            lambda: queue.beat(owner(OTHER), 60.0, 0.2),
         ):
             failed = _in_thread(act)
             assert isinstance(failed, BackendUnavailableError)
@@ -295,12 +290,6 @@ def test_a_lock_that_is_let_go_in_time_is_taken(queue, path):
         child.tell()
         thread.join(DEADLINE)
         assert result == ["published"]
-
-
-def beat_of(owner_id):
-    from .making import owner
-
-    return owner(owner_id)
 
 
 def _in_thread(act):

@@ -1,0 +1,32 @@
+"""What to do when a database file cannot be used, told from the words of the error. Knows no connection."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+
+# Words of SQLite's errors, and what to do about them.
+_CURES = (
+    ("locked", "another process uses it for too long; see which with fuser, and try again"),
+    ("busy", "another process uses it for too long; see which with fuser, and try again"),
+    ("readonly", "give this process's user the right to write it and its directory"),
+    ("read-only", "give this process's user the right to write it and its directory"),
+    ("permission", "give this process's user the right to write it and its directory"),
+    ("unable to open", "give this process's user the right to write it and its directory"),
+    ("full", "make room on its file system"),
+    ("space", "make room on its file system"),
+    ("quota", "make room on its file system"),
+    ("too large", "raise the limit on the size of files"),
+    ("i/o error", "see that its disk has room and is sound"),
+    ("not a database", "move it away, and a new one is created"),
+    ("malformed", "stop all processes that use it, and recover it with sqlite3's .recover"),
+)
+
+
+def explain(error: sqlite3.Error | OSError) -> str:
+    """What went wrong, and what to do about it, in one line."""
+    text = os.strerror(error.errno or errno.EIO) if isinstance(error, OSError) else str(error)
+    text = " ".join(text.split())
+    cure = next((cure for word, cure in _CURES if word in text.lower()), "see that it is a file of this program")
+    return f"{text}; {cure}"

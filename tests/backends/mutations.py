@@ -1,0 +1,362 @@
+"""Breaks the rules of the backends one by one, and tells which of them no test misses.
+
+    python tests/backends/mutations.py [--model] [words]
+
+Each mutation is made in a copy of the package, and the tests of the backends concerned run against it until one fails.
+With ``--model`` only the comparison with the model runs; with words, only mutations whose rule contains one of them.
+The random comparison with the model is left out otherwise, so that every rule has a test of its own.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "taskqueue"
+LOCAL = ("test_local.py",)
+SQLITE = ("test_sqlite.py", "test_sqlite_faults.py", "test_sqlite_processes.py")
+EITHER = (*LOCAL, *SQLITE)
+BY_FILE = {"shelf.py": LOCAL, "local.py": LOCAL, "rules.py": EITHER, "hints.py": EITHER, "filesystem.py": SQLITE}
+GONE_CHECK = " AND gone_at > :remembered_since)"
+
+# (file in backends/, old text, new text, the rule that it breaks)
+MUTATIONS = [
+    # ---- local ----
+    ("shelf.py", "if not rules.allows(before, verb, to):", "if False:", "only steps of the table are taken"),
+    ("shelf.py", "self._gone[record.id] = now", "pass", "gone ids are remembered"),
+    ("shelf.py", "< rules.GONE_SECONDS else None", "< 60 else None", "gone ids are remembered for an hour"),
+    ("shelf.py", "return State.GONE if now", "return State.GONE if 1 or now", "gone ids are forgotten after an hour"),
+    ("shelf.py", "del self._gone[task_id]", "pass", "prune forgets ids that were remembered for an hour"),
+    ("shelf.py", "(-record.priority, record.id)", "(record.priority, record.id)", "higher priority first"),
+    ("shelf.py", "(-record.priority, record.id)", "(-record.priority, record.id[::-1])", "the older id first"),
+    ("shelf.py", "record.claim_number != settlement.claim_number", "False", "an old claim number is refused"),
+    ("shelf.py", "claim_number=record.claim_number + 1", "claim_number=1", "the claim number grows"),
+    ("shelf.py", "first_claimed_at=record.first_claimed_at or now", "first_claimed_at=now", "the first claim stays"),
+    ("shelf.py", 'changes["suspect"] = False', "pass", "a suspect that ran is one no more"),
+    ("shelf.py", "if settlement.started:", "if True:", "what did not start keeps its suspicion"),
+    ("shelf.py", "record.attempts + settlement.attempts", "settlement.attempts", "attempts add up"),
+    ("shelf.py", "if settlement.outcome is not None:", "if True:", "no outcome leaves the last one"),
+    ("shelf.py", "if settlement.wipe:", "if False:", "wiping forgets the secrets"),
+    ("shelf.py", "if to in rules.FINISHED:", "if False:", "done and dead have a time"),
+    ("shelf.py", "suspect is not None and alone and", "suspect is not None and", "a suspect needs an idle consumer"),
+    ("shelf.py", "wanted > 0 and (first", "(first", "who wants nothing gets no suspect"),
+    ("shelf.py", "(first is None or rules.comes_before(suspect, first))", "True", "suspects keep to the order"),
+    ("shelf.py", '"suspect": True, "owner"', '"suspect": False, "owner"', "what the dead ran is suspect"),
+    ("shelf.py", "due = self.records.get(record.id, record).due", "due = 0.0", "what is due later is scheduled"),
+    ("shelf.py", "and record.due <= now", "and True", "nothing is promoted before it is due"),
+    ("shelf.py", "if record.secrets is None:\n            return False", "pass", "a wiped task stays dead"),
+    ("shelf.py", '{"attempts": 0, "deaths": 0,', '{"deaths": 0,', "requeue resets attempts"),
+    ("shelf.py", '"deaths": 0, "suspect": False, "first', '"suspect": False, "first', "requeue resets deaths"),
+    ("shelf.py", '"suspect": False, "first_claimed_at": None', '"first_claimed_at": None', "requeue clears suspicion"),
+    ("shelf.py", '"first_claimed_at": None, "finished_at"', '"finished_at"', "requeue resets the first claim"),
+    ("shelf.py", "State.READY, now, due=now, **fresh", "State.READY, now, **fresh", "requeue resets the due time"),
+    ("shelf.py", "wipable[: rules.PRUNE_LIMIT]:", "[]:", "prune wipes"),
+    ("shelf.py", "now + max(0.0, settlement.delay)", "now", "a retry waits for its delay"),
+    (
+        "shelf.py",
+        'self.step(record, "release", State.READY, now, owner="", consumer="", first',
+        'self.step(record, "release", State.READY, now, suspect=False, first',
+        "release changes nothing else",
+    ),
+    ("local.py", "wanted = 0 if self._paused else min", "wanted = min", "a paused queue hands out nothing"),
+    ("local.py", "min(wanted, CLAIM_COUNT_LIMIT)", "wanted", "a hundred tasks at most"),
+    ("local.py", "and record.consumer == consumer", "", "release is for one consumer"),
+    ("local.py", "and record.id not in holding", "", "release spares what is held"),
+    ("local.py", "self._retired.discard(owner.id)", "pass", "a beat makes alive again"),
+    ("local.py", "if each.owner in self._retired]", "]", "the living lose nothing"),
+    ("local.py", "rank < surplus or", "", "the newest done tasks are kept, by count"),
+    ("local.py", "record.finished_at or 0.0, record.id)", "record.id, 0)", "newest is who finished last"),
+    ("local.py", "records[: rules.PRUNE_LIMIT]", "records", "prune is bounded"),
+    ("local.py", "queue._start_empty()", "pass", "a forked child starts empty"),
+    (
+        "local.py",
+        "max(each.published_at or 0.0, each.due)",
+        "(each.published_at or 0.0)",
+        "age counts from the due time",
+    ),
+    ("local.py", "record.id < after if newest_first else", "", "newest-first pages go down"),
+    ("local.py", "if new and self._length_limit", "if self._length_limit", "known ids pass a full queue"),
+    # ---- both ----
+    ("rules.py", "deaths += suspect", "deaths += 1", "only the deaths of suspects count"),
+    ("rules.py", "if not suspect or deaths < max_deaths:", "if deaths < max_deaths:", "who is no suspect survives"),
+    ("rules.py", "deaths < max_deaths:", "deaths <= max_deaths:", "max_deaths deaths are enough"),
+    ("rules.py", "claimed_bytes == 0 or", "", "one task is always claimed"),
+    ("rules.py", "<= CLAIM_BYTES_LIMIT", "<= 10 * CLAIM_BYTES_LIMIT", "one mebibyte at most"),
+    ("rules.py", 'len(record.body) + len(record.secrets or b"")', "len(record.body)", "secrets count for the limit"),
+    ("rules.py", "if waiting > length_limit:", "if False:", "a full queue refuses"),
+    ("rules.py", "State.HELD, State.SCHEDULED, State.READY)", "State.READY)", "all that waits counts for the limit"),
+    ("rules.py", "None if first_claimed_at == claimed_at else", "", "a claim that did not start was not the first"),
+    ("rules.py", "GONE_SECONDS = 3600.0", "GONE_SECONDS = 360.0", "gone ids are remembered for an hour, everywhere"),
+    ("hints.py", "self._given.notify_all()", "self._given.notify()", "everybody is woken"),
+    ("hints.py", "self._number += 1", "pass", "a hint before the wait is not missed"),
+    # ---- sqlite: the steps ----
+    ("sql/stage.sql", GONE_CHECK, " AND 0)", "staging late changes nothing"),
+    ("sql/publish.sql", GONE_CHECK, " AND 0)", "publishing late changes nothing"),
+    ("sql/publish.sql", GONE_CHECK, ")", "gone ids are forgotten after an hour"),
+    ("sql/publish.sql", "task.state IN ('staged', 'held')", "task.state NOT IN ('ready')", "published tasks stay"),
+    ("sql/publish.sql", "IN ('staged', 'held')", "IN ('staged')", "what is held can be published"),
+    ("sql/publish.sql", "iif(:due > :now", "iif(0", "what is new and due later is scheduled"),
+    ("sql/publish.sql", "iif(task.due > :now", "iif(0", "what was staged and is due later is scheduled"),
+    ("sql/publish.sql", ", owner = '', envelope = x''", "", "what is published has no owner"),
+    ("sql/settle_publish.sql", " AND state IN ('staged', 'held')", "", "settle leaves what is decided"),
+    ("sql/settle_publish.sql", "iif(due > :now", "iif(0", "settling keeps the due time"),
+    ("sql/hold.sql", " AND state = 'staged'", "", "only the staged can be held"),
+    ("sql/remember_gone.sql", ", :now FROM", ", :now - 7200 FROM", "gone ids are remembered"),
+    ("sql/forget_gone.sql", "WHERE queue = :queue", "WHERE 0", "prune forgets gone ids after an hour"),
+    ("sql/settle_claim.sql", " AND claim_number = :claim_number", "", "an old claim number is refused"),
+    ("sql/settle_claim.sql", " AND state = 'running'", "", "what runs no more is not settled"),
+    ("sql/settle_claim.sql", "attempts + :attempts", ":attempts", "attempts add up"),
+    ("sql/settle_claim.sql", "iif(:started, 0, suspect)", "suspect", "a suspect that ran is one no more"),
+    ("sql/settle_claim.sql", "iif(:started, 0, suspect)", "0", "a suspect that did not start still is one"),
+    ("sql/settle_claim.sql", "NOT :started AND ", "", "a task that ran keeps its first claim"),
+    ("sql/settle_claim.sql", " AND first_claimed_at = claimed_at", "", "a later claim leaves the first"),
+    ("sql/settle_claim.sql", "coalesce(:outcome, outcome)", ":outcome || x''", "no outcome leaves the last one"),
+    ("sql/settle_claim.sql", "iif(:wipe, NULL, secrets)", "secrets", "wiping forgets the secrets"),
+    ("sql/settle_claim.sql", "iif(:state = 'scheduled', :due, due)", "due", "a retry waits for its delay"),
+    ("sql/claim.sql", "claim_number + 1", "1", "the claim number grows"),
+    ("sql/claim.sql", "coalesce(first_claimed_at, :now)", ":now", "the first claim stays"),
+    ("sql/select_ready.sql", "priority DESC, id", "id", "higher priority first"),
+    ("sql/select_ready.sql", "priority DESC, id", "priority DESC, id DESC", "the older id first"),
+    ("sql/promote.sql", " AND due <= :now", "", "nothing is promoted before it is due"),
+    (
+        "sql/release.sql",
+        "iif(first_claimed_at = claimed_at, NULL, first_claimed_at)",
+        "NULL",
+        "release keeps a first claim",
+    ),
+    ("sql/select_claimed.sql", " AND consumer = :consumer", "", "release is for one consumer"),
+    ("sql/select_claimed.sql", " AND owner = :owner", "", "release is for one owner"),
+    ("sql/reclaim.sql", "suspect = 1", "suspect = suspect", "what the dead ran is suspect"),
+    ("sql/reclaim.sql", "coalesce(:outcome, outcome)", "outcome", "a death has an outcome"),
+    ("sql/requeue.sql", "    attempts = 0,\n", "", "requeue resets attempts"),
+    ("sql/requeue.sql", "    suspect = 0,\n", "", "requeue clears suspicion"),
+    ("sql/requeue.sql", "    due = :now,\n", "", "requeue resets the due time"),
+    ("sql/requeue.sql", "    first_claimed_at = NULL,\n", "", "requeue resets the first claim"),
+    ("sql/select_requeuable.sql", " AND secrets IS NOT NULL", "", "requeue tells what is ready only"),
+    ("sql/select_prunable_done.sql", " AND finished_at <= :before", "", "young done tasks stay"),
+    ("sql/select_prunable_done.sql", "- :keep_count", "- 1000", "the newest done tasks are kept, by count"),
+    (
+        "sql/select_prunable_done.sql",
+        "ORDER BY finished_at, id\n    LIMIT max",
+        "ORDER BY id\n    LIMIT max",
+        "newest is who finished last",
+    ),
+    ("sql/select_prunable_dead.sql", " AND finished_at <= :before", "", "young dead tasks stay"),
+    ("sql/select_exposed.sql", " AND finished_at <= :before", "", "secrets are kept for a while"),
+    ("sql/wipe.sql", "secrets = NULL", "secrets = secrets", "secrets of the dead are wiped"),
+    ("sql/count_waiting.sql", "'staged', 'held', ", "", "all that waits counts for the limit"),
+    ("sql/select_oldest_ready.sql", "max(published_at, due)", "published_at", "age counts from the due time"),
+    ("sql/list_newest_first.sql", "id < :after", "id > :after", "newest-first pages go down"),
+    ("sql/find_queue.sql", "prefix = :prefix AND ", "", "prefixes never meet"),
+    # ---- sqlite: the verbs ----
+    (
+        "rows.py",
+        "if not chosen and suspect is not None and rules",
+        "if not chosen and suspect is not None or rules",
+        "suspects keep to the order",
+    ),
+    ("rows.py", "min(wanted, CLAIM_COUNT_LIMIT)", "wanted", "a hundred tasks at most"),
+    ("rows.py", "if alone and wanted else None", "if wanted else None", "a suspect needs an idle consumer"),
+    (
+        "rows.py",
+        "session.run(_SELECT_HELD, owners=_json(owner_ids))",
+        "session.run(_SELECT_HELD, owners=_json([]))",
+        "the dead lose what they held",
+    ),
+    ("sqlite.py", "if not seen.is_worth_writing(wanted, alone):", "if False:", "who is idle writes nothing"),
+    ("rows.py", "can_claim or self.next_due == 0.0", "can_claim", "an exchange promotes what is due"),
+    ("sqlite.py", "if any(found.values()):", "if True:", "prune writes nothing in vain"),
+    ("sqlite.py", "[] if seen.paused else", "", "a paused queue hands out nothing"),
+    (
+        "sqlite.py",
+        "rows.publish(session, records, time.time())\n        self._hints.give()",
+        "rows.publish(session, records, time.time())",
+        "publish wakes who waits here at once",
+    ),
+    (
+        "sqlite.py",
+        "rows.set_paused(session, False)\n        self._hints.give()",
+        "rows.set_paused(session, False)",
+        "resume wakes who waits here at once",
+    ),
+    (
+        "sqlite.py",
+        "if self._database.has_changed():\n                self._hints.give()",
+        "pass",
+        "another process wakes who waits here",
+    ),
+    ("sqlite.py", "if len(chosen) < PURGE_LIMIT:", "if True:", "a purge takes however many there are"),
+    ("sqlite.py", "if staged and self._length_limit", "if self._length_limit", "known ids pass a full queue"),
+    ("sqlite.py", "return not retired and ", "return ", "a retired owner is dead at once"),
+    ("sqlite.py", "self._owner_locks.hold(owner.id, deadline)", "pass", "an owner is alive while its process lives"),
+    ("sqlite.py", "self._owner_locks.forget(owner_id)", "pass", "the files of the dead are deleted"),
+    ("sqlite.py", "self._owner_locks.release_all()", "pass", "closing ends the leases"),
+    ("sqlite.py", "queue._hints = Hints()", "pass", "a forked child waits with a lock of its own"),
+    ("sqlite.py", "os.path.abspath(path)", "str(path)", "a path is absolute from the beginning"),
+    # ---- sqlite: the file ----
+    ("database.py", '"synchronous = FULL"', '"synchronous = NORMAL"', "every commit reaches the disk"),
+    ("database.py", '"wal_autocheckpoint = 0"', '"wal_autocheckpoint = 1000"', "checkpoints are ours"),
+    ("database.py", '"secure_delete = ON"', '"secure_delete = OFF"', "wiped secrets leave the file"),
+    (
+        "database.py",
+        "with self._write_lock.held(deadline):\n            yield",
+        "yield",
+        "writers take turns under the lock file",
+    ),
+    ("database.py", "int(deadline.remaining() * 1000)", "60000", "SQLite waits no longer than allowed"),
+    (
+        "database.py",
+        "acquire(timeout=deadline.remaining()):\n            raise",
+        "acquire(timeout=60):\n            raise",
+        "threads wait no longer than allowed",
+    ),
+    (
+        "filelocks.py",
+        "if remaining <= 0:\n            return False",
+        "if False:\n            return False",
+        "the lock is waited for no longer than allowed",
+    ),
+    ("database.py", "if self._identity in {None, found}:", "if True:", "a deleted file is told"),
+    (
+        "database.py",
+        "            self._identity = None\n            self._is_replaced = True",
+        "            self._is_replaced = True",
+        "a deleted file is told once",
+    ),
+    (
+        "database.py",
+        "self._is_replaced and self._log is not None and identify(self._log_path) == self._log",
+        "False",
+        "a replaced file does not get the log of the other",
+    ),
+    (
+        "database.py",
+        "            slot.discard()\n            self._has_failed = True",
+        "            pass",
+        "a connection that failed is thrown away",
+    ),
+    (
+        "database.py",
+        "_discard_idle(self.path)\n        if",
+        "pass\n        if",
+        "a file that can be written again is found out",
+    ),
+    ("database.py", "os.chmod(companion, mode)", "pass", "the log can be written when the file can"),
+    (
+        "database.py",
+        "except (sqlite3.Error, OSError) as error:\n            slot",
+        "except OSError as error:\n            slot",
+        "SQLite's errors become ours",
+    ),
+    (
+        "database.py",
+        "except (sqlite3.Error, OSError) as error:\n            slot",
+        "except sqlite3.Error as error:\n            slot",
+        "the system's errors become ours",
+    ),
+    ("database.py", "0o600))", "0o666))", "the file is for its user alone"),
+    ("database.py", "0o700, exist_ok=True)", "0o777, exist_ok=True)", "the directory is for its user alone"),
+    (
+        "filelocks.py",
+        "self._file = os.open(self._path, _FLAGS | os.O_CREAT, 0o600)",
+        "self._file = os.open(self._path, _FLAGS | os.O_CREAT, 0o666)",
+        "the lock file is for its user alone",
+    ),
+    (
+        "filelocks.py",
+        "descriptor = os.open(path, _FLAGS | os.O_CREAT, 0o600)",
+        "descriptor = os.open(path, _FLAGS | os.O_CREAT, 0o666)",
+        "owners' files are for their user alone",
+    ),
+    (
+        "filelocks.py",
+        "        os.close(held.descriptor)\n    _held.clear()",
+        "        pass\n    _held.clear()",
+        "a forked child keeps no owner alive",
+    ),
+    ("filelocks.py", "if is_at(self._path, self._file):", "if True:", "a deleted lock file is made anew"),
+    (
+        "filelocks.py",
+        "if held is not None and is_at(path, held.descriptor):",
+        "if held is not None:",
+        "a deleted owner's file is taken again",
+    ),
+    (
+        "filelocks.py",
+        'name = owner_id if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", owner_id) else _digest(owner_id)',
+        "name = owner_id",
+        "no id leads out of the directory",
+    ),
+    (
+        "filelocks.py",
+        "            if not held.users:\n",
+        "            if True:\n",
+        "a lock lasts as long as one queue holds it",
+    ),
+    (
+        "database.py",
+        "                slot.discard()\n            elif",
+        "                pass\n            elif",
+        "no connection is open across a fork",
+    ),
+    (
+        "database.py",
+        "database._forked_in_use = database in in_use",
+        "database._forked_in_use = False",
+        "who was forked in a write refuses",
+    ),
+    ("database.py", "if log_bytes < self._checkpoint_at:", "if True:", "the log is copied into the file"),
+    ("filesystem.py", "if kind in NETWORK_TYPES:", "if False:", "network file systems are refused"),
+    ("schema.py", "if int(version[0]) > SCHEMA_VERSION:", "if False:", "newer files are refused"),
+    ("schema.py", 'if not {"meta", "queue", "task"} <= tables:', "if False:", "other databases are refused"),
+]
+
+
+def main(arguments):
+    """Run the mutations that were asked for; returns how many survive."""
+    with_model = "--model" in arguments
+    words = [word for word in arguments if word != "--model"]
+    chosen = [each for each in MUTATIONS if not words or any(word in each[3] for word in words)]
+    survivors = [each for each in chosen if not _is_noticed(*each, with_model=with_model)]
+    print(f"{len(chosen)} mutations, {len(survivors)} survive")
+    for file, old, new, rule in survivors:
+        print(f"  SURVIVES: {rule} ({file}: {old!r} -> {new!r})")
+    return len(survivors)
+
+
+def _is_noticed(file, old, new, rule, with_model):
+    with tempfile.TemporaryDirectory(prefix="taskqueue-mutation-") as folder:
+        copy = Path(folder) / "taskqueue"
+        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        target = copy / "backends" / file
+        text = target.read_text("utf-8")
+        if text.count(old) < 1:
+            sys.exit(f"{file} does not contain {old!r}: the mutation for {rule!r} is out of date")
+        target.write_text(text.replace(old, new), "utf-8")
+        failed = _first_failure(folder, BY_FILE.get(file, SQLITE), with_model)
+    print(f"{'noticed' if failed else 'SURVIVES'}: {rule}{f' [{failed}]' if failed else ''}", flush=True)
+    return bool(failed)
+
+
+def _first_failure(folder, files, with_model):
+    """The first test that fails with the package in that folder; empty when all pass."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
+    command += ["-k", "AsTheModel" if with_model else "not AsTheModel", "--timeout=40"]
+    command += [str(ROOT / "tests" / "backends" / name) for name in files]
+    environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+    with open(Path(folder) / "output", "w+") as output:  # not a pipe: a process that a test leaves behind would hold it
+        status = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=output, check=False
+        ).returncode
+        output.seek(0)
+        lines = [line.strip() for line in output if line.startswith(("FAILED", "ERROR"))]
+    if status == 0:
+        return ""
+    return lines[0].partition("::")[2].partition(" - ")[0] if lines else f"status {status}"
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(sys.argv[1:]) else 0)
