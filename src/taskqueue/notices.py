@@ -32,8 +32,10 @@ class Event(str, Enum):
     BACKEND_DOWN = "backend down"  # detail
     BACKEND_UP = "backend up"
     CONSUMER_STARTED = "consumer started"  # consumer, detail
+    CONSUMER_STOPPING = "consumer stopping"  # consumer, detail: it claims no more, and waits for what runs
     CONSUMER_STOPPED = "consumer stopped"  # consumer, detail
     CONSUMER_FAILED = "consumer failed"  # consumer, detail: an error of our own; it goes on
+    CONSUMER_REFUSED = "consumer refused"  # detail: it cannot run in this process, and does not start
     REMARK = "remark"  # detail: something that is worth knowing
     WARNING = "warning"  # detail: something about the configuration or the store
 

@@ -1,4 +1,4 @@
-"""The WSGI door: the filter around an application, and when consumers start.
+"""The WSGI door: the filter around an application.
 
 The filter is where a request enters and where its tasks re-enter. It remembers the request as it came in, for
 ``add`` to copy; takes away what only a task may carry; and looks after what the request leaves behind. Consumers
@@ -7,46 +7,42 @@ call the application through the same gate, from their own threads.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import inspect
-import os
-import signal
-import sys
-import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import FrameType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import webob.exc
 
 from . import context, notices
 from .body import RecordedBody, SeekableBody
-from .configure import Configuration, Installation, install, read_keywords
+from .configure import Configuration, install, read_keywords
 from .context import ACKNOWLEDGEMENT_KEY, TASK_KEY, Origin
 from .errors import ConfigurationError
-from .keeper import process_keeper
+from .lifecycle import OTHER_PROGRAMS, SERVING_PROGRAMS, Lifecycle, running_program
 from .producer.datamanager import discard_unfinished
-from .queues import Queues, in_use, is_stood_in
+from .queues import Queues, in_use
 from .record import Task
 from .transactions import TransactionMiddleware, has_transaction
 
-__all__ = ["Lifecycle", "TaskQueueFilter", "TransactionMiddleware", "enter", "leave", "task_only"]
+__all__ = [
+    "OTHER_PROGRAMS",
+    "SERVING_PROGRAMS",
+    "Lifecycle",
+    "TaskQueueFilter",
+    "TransactionMiddleware",
+    "enter",
+    "leave",
+    "running_program",
+    "task_only",
+]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 SITE_KEY = "taskqueue.site"  # set while a filter serves the request, so that a second one inside stays out of the way
-
-# Programs that load an application and serve it, and programs that load it for something else.
-SERVING_PROGRAMS = frozenset({"pserve"})
-OTHER_PROGRAMS = frozenset(
-    {"prequest", "proutes", "pshell", "ptweens", "pviews", "pdistreport", "taskqueue", "alembic"}
-    | {"pytest", "py.test", "unittest", "zope-testrunner", "trial", "tox"}
-)
 
 
 # ---- the gate ----------------------------------------------------------------------------------------------------
@@ -155,7 +151,7 @@ class TaskQueueFilter:
                               servers={"default": {"concurrent_limit": 4}})
 
     Without both: a ``local`` queue and a consumer, named ``default``. Raises ConfigurationError. Constructing it starts
-    nothing; consumers start with the first request, or at once where ``program`` is known to serve.
+    nothing; consumers start with the first request, or earlier where this process is known to serve.
     """
 
     def __init__(
@@ -212,87 +208,6 @@ def _is_file(environ: Environ, response: object) -> bool:
     """Whether it is the server's own file wrapper, which the server must see as it is in order to send it fast."""
     wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(wrapper, type) and isinstance(response, wrapper)
-
-
-# ---- when consumers start ----------------------------------------------------------------------------------------
-
-
-def running_program() -> str:
-    """The name of the command that runs here; of ``python -m name``, that name."""
-    path = sys.argv[0] if sys.argv else ""
-    name = os.path.basename(path)
-    return os.path.basename(os.path.dirname(path)) if name == "__main__.py" else name
-
-
-class Lifecycle:
-    """Decides when the consumers of one installation start and stop, in this process and in forked ones."""
-
-    _all: ClassVar[weakref.WeakSet[Lifecycle]] = weakref.WeakSet()
-
-    def __init__(self, installation: Installation, application: Application, program: str = "") -> None:
-        self.installation = installation
-        self.application = application
-        self._program = program or running_program()
-        self._served_pid: int | None = None
-        Lifecycle._all.add(self)
-        if installation.wants_to_consume and self._is_known_to_serve():
-            self.start()
-
-    def _is_known_to_serve(self) -> bool:
-        if self._program in OTHER_PROGRAMS:
-            return False
-        return self._program in SERVING_PROGRAMS or self.installation.must_consume
-
-    def request_came(self) -> None:
-        """A request from outside: this process serves, so it consumes."""
-        if self._served_pid == os.getpid() or self._program in OTHER_PROGRAMS or is_stood_in():
-            return
-        self._served_pid = os.getpid()
-        if self.installation.wants_to_consume and not self.installation.is_started:
-            notices.tell(notices.Event.REMARK, detail="consumers start now, with the first request of this process")
-            self.start()
-
-    def start(self) -> None:
-        """Start the consumers, and see to it that they are stopped when the process ends. Does nothing in a test that
-        captures tasks: a request outside of it starts them."""
-        if is_stood_in():
-            return
-        _Stopper.prepare()
-        self.installation.start(self.application)
-
-    @classmethod
-    def all(cls) -> tuple[Lifecycle, ...]:
-        """Those of this process, in no order."""
-        return tuple(cls._all)
-
-
-class _Stopper:
-    """Stops all consumers when the process ends, by SIGTERM, too, where nobody else handles it."""
-
-    _prepared_pid: int | None = None
-
-    @classmethod
-    def prepare(cls) -> None:
-        if cls._prepared_pid == os.getpid():
-            return
-        cls._prepared_pid = os.getpid()
-        process_keeper()  # registers its own stop, which must come after that of the consumers: last in, first out
-        atexit.register(cls.stop_all)
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, cls._leave)
-
-    @classmethod
-    def _leave(cls, signal_number: int, _frame: FrameType | None) -> None:
-        # Nothing but this may happen here: the thread that was interrupted may hold any of our locks.
-        raise SystemExit(128 + signal_number)
-
-    @classmethod
-    def stop_all(cls) -> None:
-        stoppers = [threading.Thread(target=each.installation.stop) for each in Lifecycle.all()]
-        for stopper in stoppers:
-            stopper.start()
-        for stopper in stoppers:
-            stopper.join()
 
 
 # ---- views for tasks only ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ Query strings, header values and payloads never appear, and nothing from a reque
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -98,8 +99,10 @@ _LINES: Mapping[Event, tuple[int, Callable[[Notice], str]]] = {
     Event.BACKEND_DOWN: (logging.ERROR, _queue_line("is unavailable")),
     Event.BACKEND_UP: (logging.INFO, _queue_line("is available again")),
     Event.CONSUMER_STARTED: (logging.INFO, _queue_line("started")),
+    Event.CONSUMER_STOPPING: (logging.INFO, _queue_line("is stopping")),
     Event.CONSUMER_STOPPED: (logging.INFO, _queue_line("stopped")),
     Event.CONSUMER_FAILED: (logging.ERROR, _queue_line("had an error, and goes on")),
+    Event.CONSUMER_REFUSED: (logging.ERROR, _queue_line("starts no consumers here")),
     Event.REMARK: (logging.INFO, _detail_line),
     Event.WARNING: (logging.WARNING, _detail_line),
 }
@@ -169,6 +172,14 @@ class _Down:
 
 
 _down = _Down()
+
+
+def _forget_in_child() -> None:
+    global _down  # noqa: PLW0603  # the parent's lock may be held by a thread that the child does not have
+    _down = _Down()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
 
 
 # ---- what may stand in a line --------------------------------------------------------------------------------------
