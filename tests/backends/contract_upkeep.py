@@ -57,6 +57,16 @@ class Upkeep:
         queue.retire("unknown")
         assert [status.owner.id for status in queue.owners()] == [OWNER]
 
+    def test_an_owner_that_retires_from_one_queue_still_has_its_lease_on_another(self, queue, open_queue):
+        other = open_queue(name="other")
+        beat(other)
+        kept = stage(other, record())
+        lost = stage(queue, record())
+        queue.retire(OWNER)
+        assert queue.reclaim(3).held == (lost,)
+        assert other.reclaim(3) == Reclaimed()
+        assert state_of(other, kept) == "staged"
+
     def test_an_owner_that_beats_again_keeps_what_it_holds(self, queue):
         publish(queue, record())
         claimed = claim_one(queue)
@@ -156,6 +166,16 @@ class Upkeep:
         claimed = claim_one(queue)
         queue.retire(OWNER)
         assert queue.reclaim(1).ready == (claimed.id,)
+
+    def test_a_task_that_is_no_suspect_any_more_survives_its_consumer(self, queue):
+        publish(queue, record())
+        task_id = make_suspect(queue)
+        make_suspect(queue, task_id, alone=True)
+        hand_in(queue, claim_one(queue, alone=True), "ready")
+        claim_one(queue)
+        queue.retire(OWNER)
+        assert queue.reclaim(1).ready == (task_id,)
+        assert queue.get(task_id).deaths == 1
 
     def test_a_reclaimed_task_keeps_its_last_outcome(self, queue):
         publish(queue, record())

@@ -331,11 +331,12 @@ class WayOut:
         assert not queue.counts().paused
 
     def test_a_paused_queue_takes_settlements(self, queue):
-        publish(queue, record())
+        publish(queue, record(), record())
         claimed = claim_one(queue)
         queue.pause()
-        answer = hand_in(queue, claimed, "done")
-        assert (answer.refused, answer.paused) == ((), True)
+        done = Settlement(id=claimed.id, claim_number=claimed.claim_number, state="done")
+        answer = queue.exchange(OWNER, CONSUMER, (done,), 5)
+        assert (answer.refused, answer.claimed, answer.paused) == ((), (), True)
         assert state_of(queue, claimed.id) == "done"
 
     # ---- release ----

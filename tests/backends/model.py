@@ -1,4 +1,4 @@
-"""A simple model of a backend, built from the table of transitions, and a machine that compares a backend with it.
+"""A machine that does the same to a backend and to a simple model of it, and compares them.
 
 ``machine_for(open_queue)`` gives the test case of one backend; ``open_queue`` returns a fresh queue and what closes it.
 """
@@ -11,46 +11,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from taskqueue.interfaces import Settlement
-from taskqueue.record import TRANSITIONS, State
+from taskqueue.record import State
 
 from .making import CONSUMER, HOUR, OTHER, OWNER, TIMEOUT, beat, record
+from .modelled import Modelled, StoppedClock, reachable
 
 MAX_DEATHS = 2
-IDS = tuple(f"task-{number}" for number in range(5))
-
-
-class StoppedClock:
-    """A clock that stands still until it is turned, so that the model knows every time exactly."""
-
-    def __init__(self):
-        self.now = 1_800_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
-class Modelled:
-    """One task as the model knows it; its state is None as long as the store has never seen it."""
-
-    def __init__(self):
-        self.gone_at = -HOUR
-        self.claim_number = 0
-        self.forget_all()
-
-    def forget_all(self):
-        self.state = None
-        self.attempts = self.deaths = self.priority = 0
-        self.suspect = self.wiped = False
-        self.due = 0.0
-        self.owner = ""
-        self.finished_at = None
-
-    def step(self, verb, to):
-        """Take a step if the table has it; tell whether it does."""
-        if to not in TRANSITIONS.get((self.state, verb), ()):
-            return False
-        self.state = to
-        return True
+SETTLEMENTS = {
+    "state": st.sampled_from(["ready", "scheduled", "done", "dead"]),
+    "attempts": st.integers(0, 1),
+    "delay": st.sampled_from([0, 60]),
+    "wipe": st.booleans(),
+    "started": st.booleans(),
+}
+IDS = tuple(f"task-{number}" for number in range(8))
 
 
 class BackendMachine(RuleBasedStateMachine):
@@ -66,8 +40,6 @@ class BackendMachine(RuleBasedStateMachine):
         self.claims = []  # every claim there ever was: id and number
         self.seen = {}  # id -> state and claim number, as the backend told them last
         self.verbs = ()
-        self.is_paused = False
-        self.retired = set()
 
     def teardown(self):
         self.close()
@@ -132,7 +104,16 @@ class BackendMachine(RuleBasedStateMachine):
         self._admit(task, given)
         self._publish(task, "publish")
 
-    @rule(ids=st.sets(st.sampled_from(IDS)))
+    @rule(priorities=st.lists(st.integers(-1, 1), min_size=1, max_size=3))
+    def publish_new(self, priorities):
+        self.verbs = ("publish",)
+        for task_id, priority in zip(self._known(None), priorities, strict=False):
+            given, task = self._record(task_id, priority, 0), self.tasks[task_id]
+            self.queue.publish([given], TIMEOUT)
+            self._admit(task, given)
+            assert self._publish(task, "publish")
+
+    @rule(ids=st.sets(st.sampled_from(IDS), max_size=2))
     def discard(self, ids):
         self.verbs = ("discard",)
         self.queue.discard(ids, TIMEOUT)
@@ -159,13 +140,15 @@ class BackendMachine(RuleBasedStateMachine):
                 task.step("promote", State.READY)
 
     def _expected_claims(self, wanted, alone):
-        ready = self._known(State.READY) if not self.is_paused else []
+        ready = self._known(State.READY)
         ready.sort(key=lambda task_id: (-self.tasks[task_id].priority, task_id))
         if ready and wanted and alone and self.tasks[ready[0]].suspect:
             return ready[:1]
         return [task_id for task_id in ready if not self.tasks[task_id].suspect][:wanted]
 
-    @rule(owner_id=st.sampled_from([OWNER, OTHER]), wanted=st.integers(0, 3), alone=st.booleans())
+    @rule(
+        owner_id=st.sampled_from([OWNER, OTHER]), wanted=st.integers(1, 4), alone=st.sampled_from([True, True, False])
+    )
     def claim(self, owner_id, wanted, alone):
         self.verbs = ("promote", "exchange")
         self._promote()
@@ -179,23 +162,34 @@ class BackendMachine(RuleBasedStateMachine):
             task.owner = owner_id
             self.claims.append((each.id, task.claim_number))
             assert each == self.queue.get(each.id)
-        assert answer.paused == self.is_paused
+        assert not answer.paused
         assert answer.suspects_wait == any(self.tasks[task_id].suspect for task_id in self._known(State.READY))
         due = [self.tasks[task_id].due for task_id in self._known(State.SCHEDULED)]
         assert answer.next_due == (min(due) - self.clock.now if due else None)
 
-    @precondition(lambda self: self.claims)
-    @rule(
-        data=st.data(),
-        state=st.sampled_from(["ready", "scheduled", "done", "dead"]),
-        attempts=st.integers(0, 1),
-        delay=st.sampled_from([0, 60]),
-        wipe=st.booleans(),
-        started=st.booleans(),
-    )
-    def hand_in(self, data, state, attempts, delay, wipe, started):
+    def _old_claims(self):
+        """Claims that may not be settled any more."""
+        return [
+            (task_id, number)
+            for task_id, number in self.claims
+            if (self._state_now(self.tasks[task_id]), self.tasks[task_id].claim_number) != (State.RUNNING, number)
+        ]
+
+    @precondition(lambda self: self._known(State.RUNNING))
+    @rule(data=st.data(), **SETTLEMENTS)
+    def hand_in(self, data, **fields):
+        running = self._known(State.RUNNING)
+        suspects = [task_id for task_id in running if self.tasks[task_id].suspect]  # rare, so they come first
+        task_id = data.draw(st.sampled_from(suspects or running))
+        self._hand_in(task_id, self.tasks[task_id].claim_number, **fields)
+
+    @precondition(lambda self: self._old_claims())
+    @rule(data=st.data(), **SETTLEMENTS)
+    def hand_in_late(self, data, **fields):
+        self._hand_in(*data.draw(st.sampled_from(self._old_claims())), **fields)
+
+    def _hand_in(self, task_id, number, state, attempts, delay, wipe, started):
         self.verbs = ("exchange", "promote")
-        task_id, number = data.draw(st.sampled_from(self.claims))
         task = self.tasks[task_id]
         is_current = self._state_now(task) is State.RUNNING and task.claim_number == number
         wipe, started = wipe and state in {"done", "dead"}, started or state != "ready"
@@ -221,7 +215,7 @@ class BackendMachine(RuleBasedStateMachine):
             task.finished_at = self.clock.now if state in {"done", "dead"} else None
         self._promote()
 
-    @rule(owner_id=st.sampled_from([OWNER, OTHER]), holding=st.sets(st.sampled_from(IDS)))
+    @rule(owner_id=st.sampled_from([OWNER, OTHER]), holding=st.sets(st.sampled_from(IDS), min_size=4))
     def release(self, owner_id, holding):
         self.verbs = ("release",)
         lost = [i for i in self._known(State.RUNNING) if self.tasks[i].owner == owner_id and i not in holding]
@@ -310,24 +304,27 @@ class BackendMachine(RuleBasedStateMachine):
                 task.suspect, task.finished_at, task.due = False, None, self.clock.now
         assert sorted(self.queue.requeue(ids)) == expected
 
-    @rule(ids=st.sets(st.sampled_from(IDS)))
+    @rule(ids=st.sets(st.sampled_from(IDS), max_size=2))
     def delete(self, ids):
         self.verbs = ("delete",)
         expected = [task_id for task_id in sorted(ids) if self._let_go(self.tasks[task_id], "delete")]
         assert sorted(self.queue.delete(ids)) == expected
 
-    @rule(states=st.sets(st.sampled_from([state.value for state in State]), max_size=3))
+    @rule(states=st.sets(st.sampled_from([state.value for state in State]), max_size=1))
     def purge(self, states):
         self.verbs = ("delete",)
         chosen = [i for i in IDS if self.tasks[i].state is not None and self.tasks[i].state.value in states]
         expected = [task_id for task_id in chosen if self._let_go(self.tasks[task_id], "delete")]
         assert self.queue.purge(states) == len(expected)
 
-    @rule(paused=st.booleans())
-    def pause_or_resume(self, paused):
-        self.verbs = ()
-        self.is_paused = paused
-        (self.queue.pause if paused else self.queue.resume)()
+    @rule(wanted=st.integers(0, 3), alone=st.booleans())
+    def claim_while_paused(self, wanted, alone):
+        self.verbs = ("promote",)
+        self.queue.pause()
+        answer = self.queue.exchange(OWNER, CONSUMER, (), wanted, alone)
+        assert (answer.claimed, answer.paused) == ((), True)
+        self._promote()
+        self.queue.resume()
 
     # ---- what holds after each step ----
 
@@ -357,7 +354,7 @@ class BackendMachine(RuleBasedStateMachine):
                 if state is not before and not (
                     before is State.GONE and self.tasks[task_id].gone_at <= self.clock.now - HOUR
                 ):
-                    assert state in _reachable(before, self.verbs), f"{before} to {state} by {self.verbs}"
+                    assert state in reachable(before, self.verbs), f"{before} to {state} by {self.verbs}"
                 assert before is State.GONE or state is State.GONE or number >= number_before
                 self.seen[task_id] = (state, number)
 
@@ -371,20 +368,12 @@ class BackendMachine(RuleBasedStateMachine):
         assert len(self.queue) == counted["ready"] + counted["scheduled"]
 
 
-def _reachable(state, verbs):
-    """Where a task may be after these verbs, in this order, each of which it may take or not."""
-    states = {state}
-    for verb in verbs:
-        states |= {to for each in states for to in TRANSITIONS.get((each, verb), ())}
-    return states
-
-
 def machine_for(open_queue):
     """The test case that compares one backend with the model."""
     machine = type("Machine", (BackendMachine,), {"open_queue": staticmethod(open_queue)})
     machine.TestCase.settings = settings(
-        max_examples=60,
-        stateful_step_count=40,
+        max_examples=80,
+        stateful_step_count=50,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )

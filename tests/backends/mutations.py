@@ -19,7 +19,13 @@ PACKAGE = ROOT / "src" / "taskqueue"
 LOCAL = ("test_local.py",)
 SQLITE = ("test_sqlite.py", "test_sqlite_faults.py", "test_sqlite_processes.py")
 EITHER = (*LOCAL, *SQLITE)
-BY_FILE = {"shelf.py": LOCAL, "local.py": LOCAL, "rules.py": EITHER, "hints.py": EITHER, "filesystem.py": SQLITE}
+BY_FILE = {
+    "shelf.py": LOCAL,
+    "local.py": LOCAL,
+    "rules.py": EITHER,
+    "hints.py": ("test_hints.py",),
+    "filesystem.py": SQLITE,
+}
 GONE_CHECK = " AND gone_at > :remembered_since)"
 
 # (file in backends/, old text, new text, the rule that it breaks)

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 
 DEADLINE = 10.0
@@ -113,3 +115,21 @@ def _do_and_exit(action, says):
         os.write(says, b"ill")
     finally:
         os._exit(0)
+
+
+@contextmanager
+def held_by_another_thread(lock):
+    """Have a thread hold a lock that a child, forked in the block, would find held for ever."""
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            held.set()
+            let_go.wait(DEADLINE)
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    assert held.wait(DEADLINE), "the lock was not free"
+    yield
+    let_go.set()
+    thread.join(DEADLINE)

@@ -7,7 +7,7 @@ from taskqueue.backends.local import LocalQueue
 from .contract import BackendContract
 from .making import OWNER, beat, publish, record, stage
 from .model import machine_for
-from .processes import Fork
+from .processes import Fork, held_by_another_thread
 
 
 class TestLocal(BackendContract):
@@ -32,7 +32,7 @@ def test_a_forked_child_starts_empty_with_fresh_locks():
         assert len(queue) == 1
         assert queue.wait(0, 0) == 1
 
-    with queue._lock, queue._hints._given:  # as if another thread held them at the fork
+    with held_by_another_thread(queue._lock), held_by_another_thread(queue._hints._given):
         child = Fork(look)
     child.end()
     assert (len(queue), len(queue.staged()), queue.owners()[0].owner.id) == (1, 1, OWNER)

@@ -2,14 +2,15 @@
 
 import sqlite3
 import threading
+from pathlib import Path
 
 import pytest
 
 from taskqueue.backends import database
 from taskqueue.errors import BackendUnavailableError
 
-from .making import OTHER, OWNER, beat, claim, claim_one, owner, publish, record, stage, state_of
-from .processes import DEADLINE, Child, Fork
+from .making import CONSUMER, HOUR, OTHER, OWNER, beat, claim, claim_one, owner, publish, record, stage, state_of
+from .processes import DEADLINE, Child, Fork, held_by_another_thread
 
 
 def test_two_processes_share_a_queue(queue, path):
@@ -76,6 +77,7 @@ def test_what_a_killed_process_held_is_reclaimed(queue, path):
         assert (reclaimed.ready, reclaimed.held, reclaimed.owners) == ((running,), (staged,), (OTHER,))
         assert queue.get(running).suspect
         assert {each.owner.id for each in queue.owners() if each.alive} == {OWNER}
+        assert [each.name for each in Path(f"{path}.owners").iterdir()] == [OWNER]
         publish(queue, record(id=staged))
         assert state_of(queue, staged) == "ready"
 
@@ -173,7 +175,7 @@ def test_a_child_forked_in_the_middle_of_a_write_refuses_to_go_on(queue, monkeyp
 
 def test_a_child_that_waits_does_not_inherit_a_held_lock(queue):
     queue.wait(0, 0.0)
-    with queue._hints._given:  # as if another thread held it at the fork
+    with held_by_another_thread(queue._hints._given):
         child = Fork(lambda: queue.wait(0, 0.0))
     child.end()
 
@@ -259,6 +261,15 @@ def test_a_lock_of_another_process_is_waited_for_no_longer_than_allowed(queue, p
             assert "another process" in str(failed)
             assert "\n" not in str(failed)
         assert queue.get(kept) is not None, "readers need not wait"
+        idle = (
+            lambda: queue.exchange(OWNER, CONSUMER, (), 0),
+            lambda: queue.release(OWNER, CONSUMER, ()),
+            lambda: queue.reclaim(3),
+            queue.promote,
+            lambda: queue.prune(HOUR, 100, None, HOUR),
+        )
+        for act in idle:
+            assert _in_thread(act) is None, "who finds nothing to do need not wait"
         child.tell()
         child.end()
     task_id = stage(queue, record())

@@ -94,6 +94,7 @@ class Database:
         self._is_replaced = False
         self._has_failed = False
         self._forked_in_use = False
+        self._opened_pid: int | None = None
 
     # ---- using ----
 
@@ -125,7 +126,7 @@ class Database:
 
     def has_changed(self) -> bool:
         """Whether anything was committed since the last call, or may have been. Never raises, never waits."""
-        if not self._watcher.lock.acquire(blocking=False):
+        if self._is_inherited() or not self._watcher.lock.acquire(blocking=False):
             return False
         try:
             return self._watch()
@@ -144,6 +145,7 @@ class Database:
                     self._write_lock.close()
         with self._identifying:
             self._identity = None
+            self._opened_pid = None
 
     def _slots(self) -> tuple[_Slot, ...]:
         """All places, in the order of locking: a reader may wait for the writer, never the other way round."""
@@ -151,9 +153,10 @@ class Database:
 
     @contextmanager
     def _using(self, slot: _Slot, deadline: Deadline) -> Iterator[None]:
-        if self._forked_in_use:
+        if self._is_inherited():
             raise BackendUnavailableError(
-                f"{self.path}: this process was forked while its parent used the file; start it anew"
+                f"{self.path}: this process was forked while its parent used the file; start it anew, or load the "
+                "application after the fork (lazy-apps = true of uWSGI)"
             )
         if not slot.lock.acquire(timeout=deadline.remaining()):
             raise BackendUnavailableError(f"{self.path}: other threads of this process use it for too long; try again")
@@ -165,6 +168,10 @@ class Database:
             raise BackendUnavailableError(f"{self.path}: {explain(error)}") from error
         finally:
             slot.lock.release()
+
+    def _is_inherited(self) -> bool:
+        """Whether connections may be a parent's. A server written in C forks without what Python does for us then."""
+        return self._forked_in_use or self._opened_pid not in {None, os.getpid()}
 
     @contextmanager
     def _locked(self, deadline: Deadline) -> Iterator[None]:
@@ -252,6 +259,7 @@ class Database:
         self._is_replaced = False
 
     def _connect(self, deadline: Deadline) -> sqlite3.Connection:
+        self._opened_pid = os.getpid()
         connection = sqlite3.connect(
             f"file:{quote(self.path)}?mode=rw",
             uri=True,
@@ -293,7 +301,7 @@ class Database:
         if session is not None and session.identity != found:
             self._watcher.discard()
             return True  # whoever exchanges now is told what happened to the file
-        if found is None or self._forked_in_use:
+        if found is None:
             return False
         if session is None:
             session = self._watcher.session = Session(self._connect(Deadline(0)), found)
