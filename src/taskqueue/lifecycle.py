@@ -38,8 +38,8 @@ END_POLL_SECONDS = 0.1  # servers do not call anybody when a worker is told to e
 def running_program() -> str:
     """The name of the command that runs here; of ``python -m name``, that name."""
     path = sys.argv[0] if sys.argv else ""
-    name = os.path.basename(path)
-    return os.path.basename(os.path.dirname(path)) if name == "__main__.py" else name
+    name = os.path.basename(path).removesuffix(".py")
+    return os.path.basename(os.path.dirname(path)) if name == "__main__" else name
 
 
 class Lifecycle:

@@ -26,10 +26,11 @@ from .configure import Configuration, install, read_settings
 from .context import ACKNOWLEDGEMENT_KEY, TASK_KEY, InnermostRequest
 from .errors import ConfigurationError
 from .record import Principal
-from .wsgi import SERVING_PROGRAMS, SITE_KEY, Lifecycle, enter, leave, running_program
+from .wsgi import SITE_KEY, Lifecycle, enter, leave, running_program
 
 Handler = Callable[[Any], Any]
 
+SCRIPTS = frozenset({"pserve", "prequest", "proutes", "pshell", "ptweens", "pviews"})
 CSRF_ORDER = (PHASE1_CONFIG + PHASE2_CONFIG) // 2  # after the application's own options, before its views
 
 
@@ -56,9 +57,9 @@ def _read(settings: Any) -> Configuration:
     try:
         return read_settings(settings)
     except ConfigurationError as error:
-        if running_program() not in SERVING_PROGRAMS:
+        if running_program() not in SCRIPTS:
             raise
-        sys.stderr.write(f"taskqueue: {error}\n")  # pserve would print a traceback over the one line that matters
+        sys.stderr.write(f"taskqueue: {error}\n")  # they would print a traceback over the one line that matters
         raise SystemExit(2) from None
 
 

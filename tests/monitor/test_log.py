@@ -125,6 +125,7 @@ def test_a_redirect_is_a_warning_with_the_path_of_its_location(caplog):
         (Event.CONSUMER_STOPPING, "INFO"),
         (Event.CONSUMER_STOPPED, "INFO"),
         (Event.CONSUMER_FAILED, "ERROR"),
+        (Event.CONSUMER_REFUSED, "ERROR"),
         (Event.WARNING, "WARNING"),
     ],
 )
