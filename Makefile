@@ -1,23 +1,28 @@
-# Each target does all of its set-up. PYTHON names the interpreter, ARGS goes to the demo, TESTS to pytest.
+# Each target does all of its set-up. PYTHON names the interpreter, TESTS is for pytest, ARGS for demo and bench.
 PYTHON ?= python3
 ARGS ?=
 TESTS ?=
 DEV = .venv/dev
 DEMO = .venv/demo
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check bench docs clean
 
 demo: $(DEMO)/.ready
 	$(DEMO)/bin/taskqueue demo $(ARGS)
 
 test: $(DEV)/.ready
+	tools/install-redis.sh .venv/redis
 	$(DEV)/bin/python -m pytest $(TESTS)
 
 check: $(DEV)/.ready
-	$(DEV)/bin/ruff check src tests docs
-	$(DEV)/bin/ruff format --check src tests docs
+	$(DEV)/bin/ruff check src tests docs benchmarks
+	$(DEV)/bin/ruff format --check src tests docs benchmarks
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
+
+bench: $(DEV)/.ready
+	tools/install-redis.sh .venv/redis
+	$(DEV)/bin/python -m benchmarks $(ARGS)
 
 docs: $(DEV)/.ready
 	$(DEV)/bin/python -m sphinx -W -b html docs docs/_build/html

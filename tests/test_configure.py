@@ -39,6 +39,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 # ---- types of queues ---------------------------------------------------------------------------------------------
 
+TAKES = f"takes {', '.join(BACKENDS)} or the dotted path of a class"
 MODULE = """
 from taskqueue.backends.local import LocalQueue
 from taskqueue.interfaces import TaskQueue
@@ -144,11 +145,11 @@ def test_options_of_somebodys_own_are_checked_as_ours_are(own: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("lcoal", "takes local, sqlite or the dotted path of a class, not 'lcoal'; did you mean local?"),
+        ("lcoal", f"{TAKES}, not 'lcoal'; did you mean local?"),
         ("SQLite", "did you mean sqlite?"),
-        ("nonsense", "takes local, sqlite or the dotted path of a class, not 'nonsense'"),
-        (".relative.Class", "takes local, sqlite or the dotted path of a class, not '.relative.Class'"),
-        ("a..B", "takes local, sqlite or the dotted path of a class"),
+        ("nonsense", f"{TAKES}, not 'nonsense'"),
+        (".relative.Class", f"{TAKES}, not '.relative.Class'"),
+        ("a..B", f"{TAKES}, not 'a..B'"),
         ("no_such_module.Class", "cannot be had: ModuleNotFoundError: No module named 'no_such_module'"),
         ("queues_of_my_own.Absent", "cannot be had: AttributeError: "),
         ("queues_of_my_own.value", "takes the dotted path of a class; queues_of_my_own.value is none"),
@@ -173,7 +174,7 @@ def test_a_type_that_cannot_be_used_is_one_line_that_says_why(kind: str, expecte
 
 @pytest.mark.parametrize("given", [5, None, dict, ["local"]])
 def test_a_type_that_is_no_text_is_one_line(given: Any) -> None:
-    assert error_of(lambda: read(given)).startswith("queues['mail']['type']: takes local, sqlite or the dotted path")
+    assert error_of(lambda: read(given)).startswith(f"queues['mail']['type']: {TAKES}, not ")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from zope.interface.verify import verifyObject
 
 from . import notices, queues, readers
 from .backends.local import LocalQueue
+from .backends.redis import RedisQueue
 from .backends.sqlite import SQLiteQueue
 from .consumer import Consumer
 from .errors import ConfigurationError
@@ -43,7 +44,7 @@ __all__ = [
 
 Application = Callable[..., Iterable[bytes]]
 
-BACKENDS: Mapping[str, type[TaskQueue]] = {"local": LocalQueue, "sqlite": SQLiteQueue}
+BACKENDS: Mapping[str, type[TaskQueue]] = {"local": LocalQueue, "sqlite": SQLiteQueue, "redis": RedisQueue}
 # What every constructor takes beside the options that its class declares.
 CONSTRUCTOR_WORDS = frozenset({"name", "prefix", "length_limit"})
 

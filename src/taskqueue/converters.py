@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,8 @@ def duration(minimum: float = 0.0) -> Callable[[Any], float]:
     allowed = "a duration such as 30 s, 10 min or 24 h" + (f", {minimum:g} s or more" if minimum else "")
 
     def convert(value: Any) -> float:
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
         seconds = _quantity(value, _DURATION_UNITS, _LONGEST_SECONDS, allowed)
         if seconds < minimum:
             raise ValueError(allowed)
@@ -152,6 +155,19 @@ def text(value: Any) -> str:
     return word
 
 
+def is_plain_path(value: str) -> bool:
+    """Whether it is a path, and nothing that looks like one: a home folder, a URL, SQLite's name for memory."""
+    return not re.match(r"~|:memory:|[A-Za-z][A-Za-z0-9+.-]+:", value.strip())
+
+
+def file_path(value: Any) -> str:
+    """The path of a file, as text or as a path."""
+    word = text(value)
+    if not is_plain_path(word):
+        raise ValueError("the path of a file, without ~ and not as a URL, such as %(here)s/var/tasks.db in an ini file")
+    return word
+
+
 def base_url(value: Any) -> str:
     """Scheme, host and perhaps a mount point; empty for none."""
     allowed = "a URL such as https://www.example.org"
@@ -204,6 +220,30 @@ def key_file(value: Any) -> tuple[bytes, ...]:
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ValueError(f"a file that can be read ({getattr(error, 'strerror', None) or 'not text'})") from None
     return keys(content)
+
+
+def readable_file(value: Any) -> str:
+    """The path of a file that can be read now; its content is read when it is needed."""
+    try:
+        path = text(value)
+        with open(path, "rb"):
+            return path
+    except (OSError, ValueError) as error:
+        raise ValueError(f"a file that can be read ({getattr(error, 'strerror', None) or 'no path'})") from None
+
+
+def or_none(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """What another converter takes, or None for ``none``."""
+
+    def convert_or_none(value: Any) -> Any:
+        if value is None or (isinstance(value, str) and value.strip().lower() == "none"):
+            return None
+        try:
+            return convert(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or: none") from None
+
+    return convert_or_none
 
 
 OUTCOME_WORDS = ("done", "retry", "dead", "conflict")

@@ -8,6 +8,7 @@ what is allowed there. Knows no files.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +19,16 @@ from .converters import (
     boolean,
     duration,
     duration_or_for_ever,
+    file_path,
     header_names,
+    is_plain_path,
     key_file,
     keys,
     name,
     one_of,
+    or_none,
     outcomes,
+    readable_file,
     size,
     text,
     whole_number,
@@ -43,17 +48,18 @@ class Option:
     default: Any
     help: str
     secret: bool = False  # its value is never shown
+    is_path: bool = False  # in a file, relative to the folder of that file
 
 
 QUEUE_OPTIONS = (
-    Option("type", text, "local", "local, sqlite, or the dotted path of a class of your own"),
+    Option("type", text, "local", "local, sqlite, redis, or the dotted path of a class of your own"),
     Option("prefix", name, "taskqueue", "keeps sites apart that share a store"),
     Option("payload_limit", size, 1024 * 1024, "a larger payload is refused by add"),
     Option("header_limit", size, 32 * 1024, "more header bytes are refused by add"),
     Option("length_limit", whole_number(1, "none"), None, "add fails while so many tasks wait; none for no limit"),
     Option("base_url", base_url, "", "scheme, host and mount point of tasks that are added outside a request"),
     Option("secret", keys, (), "keys that seal the records, newest first, 32 characters or more each", secret=True),
-    Option("secret_file", key_file, (), "a file with such keys, one a line", secret=True),
+    Option("secret_file", key_file, (), "a file with such keys, one a line", secret=True, is_path=True),
     Option(
         "in_doubt", one_of("hold", "publish", "discard"), "hold", "what to do with tasks whose commit nobody knows of"
     ),
@@ -64,7 +70,47 @@ QUEUE_OPTIONS = (
 # Options of one type of queue only; the class of a dotted type declares its own as ``options``.
 BACKEND_OPTIONS: Mapping[str, tuple[Option, ...]] = {
     "local": (),
-    "sqlite": (Option("path", text, REQUIRED, "the file; created, with its directory, when it is missing"),),
+    "sqlite": (
+        Option("path", file_path, REQUIRED, "the file of the queue; it is made when it is missing", is_path=True),
+    ),
+    "redis": (
+        Option("host", or_none(text), None, "the server's host; localhost when nothing is said"),
+        Option("port", whole_number(1, "none"), None, "its port; 6379 when nothing is said"),
+        Option("unix_socket_path", or_none(text), None, "its unix socket; wins over host and port", is_path=True),
+        Option("db", whole_number(0, "none"), None, "the number of the database; 0 when nothing is said"),
+        Option("user", or_none(text), None, "the ACL user, where the server has several"),
+        Option("password", or_none(text), None, "the password", secret=True),
+        Option(
+            "password_file",
+            or_none(readable_file),
+            None,
+            "a file with the password, read for each connection",
+            is_path=True,
+        ),
+        Option("tls", boolean, False, "speak TLS, and see that the certificate is the host's"),
+        Option(
+            "tls_ca_file",
+            or_none(readable_file),
+            None,
+            "certificates that are trusted; the system's by default",
+            is_path=True,
+        ),
+        Option(
+            "tls_cert_file",
+            or_none(readable_file),
+            None,
+            "this client's certificate, if the server wants one",
+            is_path=True,
+        ),
+        Option("tls_key_file", or_none(readable_file), None, "its key, if it is in a file of its own", is_path=True),
+        Option(
+            "url",
+            or_none(text),
+            None,
+            "instead of all that: redis://user:password@host:port/db, rediss:// for TLS, unix:///path",
+            secret=True,
+        ),
+    ),
 }
 
 SERVER_OPTIONS = (
@@ -80,7 +126,7 @@ SERVER_OPTIONS = (
     Option("deadline", duration(0.1), 600.0, "a task that runs longer is reported as stuck, and its place is filled"),
     Option("grace", duration(), 25.0, "how long a stopping process waits for the tasks that run"),
     Option("prefetch", duration(), 0.05, "take so much work ahead, measured in time"),
-    Option("max_deaths", whole_number(1), 3, "a task is dead when its consumer has died of it so often"),
+    Option("max_deaths", whole_number(1), 3, "a task that ran alone when its process died, so often, is dead"),
     Option("outcomes", outcomes, {}, "changes to the outcome table, such as 302=done 4xx=retry"),
     Option(
         "consume", one_of("auto", "yes", "no"), "auto", "whether this process consumes; auto: if it serves requests"
@@ -145,6 +191,7 @@ class Section:
     options: Mapping[str, Any]
     place: str  # of the section
     around_option: tuple[str, str] = (" ", "")
+    folder: str = ""  # where relative paths begin; empty: where the process stands
 
     def error(self, option: object, message: str) -> ConfigurationError:
         """The one line for an option of this section, or for the section itself where the option is empty."""
@@ -174,12 +221,20 @@ def read_section(section: Section, table: Sequence[Option]) -> dict[str, Any]:
                 raise section.error(option.name, f"is missing; it takes {option.help}")
             values[option.name] = option.default
             continue
-        value = section.options[option.name]
+        value = _located(section, option)
         try:
             values[option.name] = option.convert(value)
         except (ValueError, TypeError, ArithmeticError, LookupError) as error:
             raise section.error(option.name, _not_allowed(option, value, str(error))) from None
     return values
+
+
+def _located(section: Section, option: Option) -> Any:
+    """The value of an option; a relative path begins at the folder of its file, wherever the process stands."""
+    value = section.options[option.name]
+    if option.is_path and section.folder and isinstance(value, str) and value.strip() and is_plain_path(value):
+        return os.path.join(section.folder, value.strip())
+    return value
 
 
 def _not_allowed(option: Option, value: Any, allowed: str) -> str:

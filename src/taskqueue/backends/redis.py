@@ -1,0 +1,375 @@
+"""The backend ``redis``: tasks on a Redis server, shared by machines. Knows no connection's insides.
+
+Each verb is one script on the server, so that it happens as a whole or not at all, and every one may be repeated. What
+a task is stored as stands in ``redis_scripts``. Who is idle writes nothing but its lease.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..errors import BackendUnavailableError
+from ..interfaces import (
+    CLAIM_COUNT_LIMIT,
+    Counts,
+    Exchanged,
+    Owner,
+    OwnerStatus,
+    Reclaimed,
+    Record,
+    Settlement,
+    TaskQueue,
+    Verdict,
+)
+from ..record import STORED_STATES, State
+from . import redis_records, rules
+from .deadlines import Deadline
+from .hints import Hints
+from .redis_address import address_of
+from .redis_leases import RETIRED_WITH_NOTHING, Sight, Watch, decode_row
+from .redis_link import DEFAULT_TIMEOUT, Link
+from .redis_listener import Listener
+from .redis_records import encode_ids, encode_text, in_portions
+from .redis_scripts import SCRIPTS, Keyspace
+from .redis_server import Herald
+
+PORTION = 500  # tasks that one call changes: no call keeps the server busy for long
+FETCH_PORTION = 100  # whole records of one answer
+RECLAIM_ROUNDS = 100
+TELLING_SECONDS = 0.5  # of a beat's time at most: a request may be waiting for it
+
+_Read = TypeVar("_Read")
+
+
+class RedisQueue(TaskQueue):
+    """A queue on a Redis server, 7.0 or newer. ``url`` stands for host, port, db, user, password, socket and TLS;
+    ``unix_socket_path`` wins over host and port.
+
+    An owner is alive as long as it beats; who looks measures that by a clock of its own.
+    """
+
+    capabilities = frozenset({"durable", "shared"})
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        prefix: str = "taskqueue",
+        length_limit: int | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        db: int | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        password_file: str | os.PathLike[str] | None = None,
+        unix_socket_path: str | os.PathLike[str] | None = None,
+        url: str | None = None,
+        tls: bool = False,
+        tls_ca_file: str | os.PathLike[str] | None = None,
+        tls_cert_file: str | os.PathLike[str] | None = None,
+        tls_key_file: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.name = name
+        self.prefix = prefix
+        self._length_limit = length_limit
+        self._keyspace = Keyspace(prefix, name)
+        self._link = Link(
+            address_of(
+                {
+                    "host": host,
+                    "port": port,
+                    "db": db,
+                    "user": user,
+                    "password": password,
+                    "password_file": password_file,
+                    "unix_socket_path": unix_socket_path,
+                    "url": url,
+                    "tls": tls,
+                    "tls_ca_file": tls_ca_file,
+                    "tls_cert_file": tls_cert_file,
+                    "tls_key_file": tls_key_file,
+                }
+            ),
+            self._keyspace,
+        )
+        self._start()
+        _queues.add(self)
+
+    def __repr__(self) -> str:
+        return f"<RedisQueue {self.name!r} at {self._link.address.where}>"
+
+    def _start(self) -> None:
+        self._hints = Hints()
+        self._listener = Listener(self._link.open, self._keyspace.channel, self._hints)
+        self._watch = Watch()
+        self._herald = Herald(self._link, self.name)
+        self._end_of_listener = weakref.finalize(self, self._listener.stop)
+        self._end_of_listener.atexit = False
+
+    def _run(self, verb: str, *arguments: Any, timeout: float = DEFAULT_TIMEOUT, repeat: bool = False) -> Any:
+        return self._link.run(SCRIPTS[verb], arguments, timeout, repeat=repeat)
+
+    def _read(self, read: Callable[[Any], _Read], told: Any) -> _Read:
+        """What the store told, understood. Whoever can write to it can write anything."""
+        try:
+            return read(told)
+        except (msgspec.MsgspecError, ValueError, TypeError, IndexError) as error:
+            what = (
+                f"what it holds of queue {self.name!r} cannot be read ({type(error).__name__}); was it changed by hand?"
+            )
+            raise BackendUnavailableError(f"Redis at {self._link.address.where}: {what}") from None
+
+    # ---- the way in ----
+
+    def stage(self, records: Sequence[Record], envelope: bytes, owner_id: str, timeout: float) -> None:
+        limit = "" if self._length_limit is None else self._length_limit
+        arguments = redis_records.new_records(records)
+        waiting = self._run("stage", owner_id, envelope, limit, *arguments, timeout=timeout, repeat=True)
+        if waiting and self._length_limit is not None:
+            rules.refuse_over_limit(self.name, waiting, self._length_limit)
+
+    def publish(self, records: Sequence[Record], timeout: float) -> None:
+        deadline = Deadline(timeout)
+        for first in range(0, len(records), PORTION):
+            arguments = redis_records.new_records(records[first : first + PORTION])
+            self._run("publish", *arguments, timeout=deadline.remaining(), repeat=True)
+        self._hints.give()
+
+    def discard(self, ids: Collection[str], timeout: float) -> None:
+        self._forget("discard", ids, timeout, repeat=True)
+
+    def _forget(self, verb: str, ids: Collection[str], timeout: float, *, repeat: bool = False) -> list[str]:
+        deadline = Deadline(timeout)
+        states = " ".join(rules.sources(verb))
+        forgotten: list[str] = []
+        for portion in in_portions(ids, PORTION):
+            told = self._run("forget", states, *portion, timeout=deadline.remaining(), repeat=repeat)
+            forgotten += redis_records.decode_ids(told)
+        return forgotten
+
+    # ---- in doubt ----
+
+    def staged(self, limit: int = 100, after: str = "") -> Sequence[Record]:
+        return self.list((State.STAGED.value, State.HELD.value), limit, after)
+
+    def settle(self, ids: Collection[str], verdict: Verdict, timeout: float | None = None) -> int:
+        deadline = Deadline(DEFAULT_TIMEOUT if timeout is None else timeout)
+        if verdict == "discard":
+            return len(self._forget("discard", ids, deadline.remaining()))
+        changed = 0
+        for portion in in_portions(ids, PORTION):
+            changed += self._run("settle", verdict, *portion, timeout=deadline.remaining())
+        if verdict == "publish":
+            self._hints.give()
+        return changed
+
+    # ---- the way out ----
+
+    def exchange(
+        self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
+    ) -> Exchanged:
+        told = self._run(
+            "exchange",
+            owner_id,
+            consumer,
+            min(wanted, CLAIM_COUNT_LIMIT),
+            int(alone),
+            *redis_records.settlements(settlements),
+        )
+        if any(each.state in rules.RETURNED for each in settlements):
+            self._hints.give()
+        return self._read(redis_records.exchanged, told)
+
+    def release(self, owner_id: str, consumer: str, holding: Collection[str]) -> int:
+        released = int(self._run("release", owner_id, consumer, *encode_ids(holding)))
+        if released:
+            self._hints.give()
+        return released
+
+    def wait(self, seen: int, timeout: float) -> int:
+        self._listener.start()
+        return self._hints.wait(seen, timeout)
+
+    def wake(self) -> None:
+        self._hints.give()
+
+    # ---- upkeep ----
+
+    def beat(self, owner: Owner, lease: float, timeout: float) -> None:
+        deadline = Deadline(timeout)
+        about = msgspec.json.encode(owner)
+        self._run("beat", owner.id, lease, about, timeout=deadline.remaining(), repeat=True)
+        self._herald.tell(Deadline(min(TELLING_SECONDS, deadline.remaining())))
+
+    def retire(self, owner_id: str, timeout: float | None = None) -> None:
+        self._run("retire", owner_id, timeout=DEFAULT_TIMEOUT if timeout is None else timeout, repeat=True)
+
+    def owners(self) -> Sequence[OwnerStatus]:
+        found = self._read(_statuses, self._look())
+        return sorted(found, key=lambda status: (status.owner.started_at, status.owner.id))
+
+    def _look(self) -> Sight:
+        now, rows, holders = self._run("look", repeat=True)
+        names = redis_records.decode_ids(rows[::2])
+        by_owner = dict(zip(names, rows[1::2], strict=True))
+        return Sight(now=float(now), rows=by_owner, holders=frozenset(redis_records.decode_ids(holders)))
+
+    def reclaim(self, max_deaths: int) -> Reclaimed:
+        now_in: dict[str, list[str]] = {State.READY: [], State.DEAD: [], State.HELD: []}
+        owners: set[str] = set()
+        for _ in range(RECLAIM_ROUNDS):
+            if not self._reclaim_some(max_deaths, now_in, owners):
+                break
+        if owners:
+            self._hints.give()
+        return Reclaimed(
+            ready=tuple(sorted(now_in[State.READY])),
+            dead=tuple(sorted(now_in[State.DEAD])),
+            held=tuple(sorted(now_in[State.HELD])),
+            owners=tuple(sorted(owners)),
+        )
+
+    def _reclaim_some(self, max_deaths: int, now_in: Mapping[str, list[str]], owners: set[str]) -> bool:
+        """Take back so many as one call may; tell whether there may be more."""
+        sight = self._look()
+        lapsed = self._read(lambda seen: self._watch.lapsed(seen, time.monotonic()), sight)
+        if not lapsed:
+            return False
+        now, told = self._run("select_held", PORTION, *map(encode_text, lapsed), repeat=True)
+        held = [told[index : index + 6] for index in range(0, len(told), 6)]
+        judged = {task[0]: _judge(task, max_deaths, float(now)) for task in held}
+        rows = [word for owner in lapsed for word in (encode_text(owner), sight.rows.get(owner, b""))]
+        arguments = [word for arguments, _ in judged.values() for word in arguments]
+        taken = self._run("reclaim", len(lapsed), *rows, *arguments)
+        for task in held:
+            if task[0] in taken:
+                now_in[judged[task[0]][1]].append(redis_records.decode_text(task[0]))
+                owners.add(redis_records.decode_text(task[2]))
+        return bool(taken)
+
+    def promote(self) -> float | None:
+        promoted, next_due = self._run("promote", repeat=True)
+        if promoted:
+            self._hints.give()
+        return float(next_due) if next_due else None
+
+    def prune(
+        self, keep_done: float, keep_done_count: int, keep_dead: float | None, keep_secrets: float
+    ) -> Mapping[str, int]:
+        kept_dead = "" if keep_dead is None else keep_dead
+        done, dead, wiped = self._run("prune", keep_done, keep_done_count, kept_dead, keep_secrets)
+        return {"done": done, "dead": dead, "wiped": wiped}
+
+    def warnings(self) -> Sequence[str]:
+        """What about the server endangers tasks, in one line each."""
+        return self._herald.warnings(Deadline(DEFAULT_TIMEOUT))
+
+    # ---- looking and mending ----
+
+    def __len__(self) -> int:
+        states = self.counts().states
+        return states[State.READY] + states[State.SCHEDULED]
+
+    def counts(self) -> Counts:
+        names = [state.value for state in STORED_STATES]
+        *counted, age, paused = self._run("count", *names, repeat=True)
+        states = dict(zip(names, counted, strict=True))
+        return Counts(states=states, oldest_ready_age=float(age) if age else None, paused=bool(paused))
+
+    def get(self, task_id: str) -> Record | None:
+        return next(iter(self._fetch([encode_text(task_id)])), None)
+
+    def _fetch(self, ids: Sequence[bytes]) -> Iterable[Record]:
+        for first in range(0, len(ids), FETCH_PORTION):
+            told = self._run("fetch", *ids[first : first + FETCH_PORTION], repeat=True)
+            yield from self._read(redis_records.records, told)
+
+    def list(
+        self, states: Collection[str], limit: int = 100, after: str = "", newest_first: bool = False
+    ) -> Sequence[Record]:
+        known = [state.value for state in STORED_STATES if state.value in states]
+        limit = max(0, limit)
+        told = self._run("list", limit, encode_text(after), int(newest_first), *known, repeat=True)
+        # Bytes sort as the store sorts them.
+        ids = sorted(dict.fromkeys(told), reverse=newest_first)
+        if after:
+            edge = encode_text(after)
+            ids = [each for each in ids if (each < edge if newest_first else each > edge)]
+        return [record for record in self._fetch(ids[:limit]) if record.state in states]
+
+    def requeue(self, ids: Collection[str]) -> Sequence[str]:
+        requeued: list[str] = []
+        for portion in in_portions(ids, PORTION):
+            requeued += redis_records.decode_ids(self._run("requeue", *portion))
+        if requeued:
+            self._hints.give()
+        return requeued
+
+    def delete(self, ids: Collection[str]) -> Sequence[str]:
+        return self._forget("delete", ids, DEFAULT_TIMEOUT)
+
+    def purge(self, states: Collection[str]) -> int:
+        chosen = sorted(rules.sources("delete").intersection(states))
+        purged = 0
+        while True:
+            gone = int(self._run("purge", PORTION, *chosen))
+            purged += gone
+            if gone < PORTION:
+                return purged
+
+    def pause(self) -> None:
+        self._run("set_paused", 1, repeat=True)
+
+    def resume(self) -> None:
+        self._run("set_paused", 0, repeat=True)
+        self._hints.give()
+
+    def close(self) -> None:
+        """Close the connections, and stop listening; both begin again when needed."""
+        self._listener.stop()
+        self._link.close()
+
+    def _start_in_child(self) -> None:
+        self._end_of_listener.detach()  # its connection is the parent's
+        self._link.start_in_child()
+        self._start()
+
+
+def _statuses(sight: Sight) -> Sequence[OwnerStatus]:
+    """Owners as people see them. Whether one is alive goes by the server's clock: nothing is decided by it."""
+    rows = [row for row in map(decode_row, sight.rows.values()) if row.retired != RETIRED_WITH_NOTHING]
+    return [
+        OwnerStatus(
+            owner=row.owner, alive=not row.retired and sight.now - row.seen_at <= row.lease, seen_at=row.seen_at
+        )
+        for row in rows
+    ]
+
+
+def _judge(task: Sequence[Any], max_deaths: int, now: float) -> tuple[Sequence[Any], str]:
+    """What becomes of a task that a dead owner held: the arguments that say so, and its state."""
+    task_id, state, owner, claim_number, suspect, deaths = task
+    if state == State.STAGED.value.encode():
+        return (task_id, owner, claim_number, State.HELD.value, 0, 0, b""), State.HELD.value
+    death = rules.after_death(bool(suspect), deaths, max_deaths, now)
+    has_outcome = int(death.outcome is not None)
+    arguments = (task_id, owner, claim_number, death.state.value, death.deaths, has_outcome, death.outcome or b"")
+    return arguments, death.state.value
+
+
+_queues: weakref.WeakSet[RedisQueue] = weakref.WeakSet()
+
+
+def _start_in_child() -> None:
+    # The locks may be held by threads that the child does not have, and the connections are the parent's.
+    for queue in list(_queues):
+        queue._start_in_child()
+
+
+os.register_at_fork(after_in_child=_start_in_child)

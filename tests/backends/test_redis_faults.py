@@ -1,0 +1,392 @@
+"""The backend ``redis`` when its server refuses: one error of one line says what to do, and it goes on by itself."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+
+from taskqueue import notices
+from taskqueue.backends import redis_server
+from taskqueue.backends.redis_faults import explain
+from taskqueue.errors import BackendUnavailableError
+from taskqueue.notices import Event
+
+from .making import CONSUMER, OWNER, beat, claim, claim_one, hand_in, publish, record, run, stage, state_of
+from .redis_server import DEADLINE, Opener, Server, free_port
+
+WRITES = {
+    "stage": lambda queue: stage(queue, record()),
+    "publish": lambda queue: publish(queue, record()),
+    "discard": lambda queue: queue.discard(["id"], 5.0),
+    "settle": lambda queue: queue.settle(["id"], "publish"),
+    "beat": beat,
+    "requeue": lambda queue: queue.requeue(["id"]),
+    "delete": lambda queue: queue.delete(["id"]),
+    "purge": lambda queue: queue.purge(["done"]),
+    "pause": lambda queue: queue.pause(),
+    "retire": lambda queue: queue.retire(OWNER),
+    "exchange": lambda queue: queue.exchange(OWNER, CONSUMER, (), 1),
+    "release": lambda queue: queue.release(OWNER, CONSUMER, ()),
+    "promote": lambda queue: queue.promote(),
+    "prune": lambda queue: queue.prune(1, 1, 1, 1),
+}
+READS = {
+    "get": lambda queue: queue.get("id"),
+    "list": lambda queue: queue.list(["ready"]),
+    "staged": lambda queue: queue.staged(),
+    "len": len,
+    "counts": lambda queue: queue.counts(),
+    "owners": lambda queue: queue.owners(),
+    "reclaim": lambda queue: queue.reclaim(3),
+    "warnings": lambda queue: queue.warnings(),
+}
+ALL = {**WRITES, **READS}
+
+
+def fails(act, queue, match):
+    """It raises the one error there is, in one line that names the server."""
+    with pytest.raises(BackendUnavailableError, match=match) as caught:
+        act(queue)
+    assert str(caught.value).startswith(f"Redis at {queue._link.address.where}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def shared_server():
+    with Server(maxmemory_policy="noeviction") as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server):
+    shared_server.ask("FLUSHALL")
+    return shared_server
+
+
+@pytest.fixture
+def queue(server):
+    queue = Opener(**server.address)()
+    beat(queue)
+    yield queue
+    queue.close()
+
+
+# ---- full ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full(server, queue):
+    """A queue on a server that is full, with five tasks in it."""
+    publish(queue, *(record(body=bytes(1000)) for _ in range(5)))
+    server.ask("CONFIG", "SET", "maxmemory", "1mb")
+    yield queue
+    server.ask("CONFIG", "SET", "maxmemory", 0)
+
+
+def test_a_full_redis_refuses_what_is_added_and_says_so(full):
+    staged = record()
+    fails(lambda queue: stage(queue, staged), full, r"it is full \(maxmemory\).*raise its maxmemory")
+    assert full.get(staged.id) is None
+    fails(WRITES["requeue"], full, "it is full")
+
+
+def test_a_full_redis_drains(full, server):
+    server.ask("SCRIPT", "FLUSH")
+    beat(full)
+    publish(full, record())
+    while claimed := claim(full, 2):
+        for each in claimed:
+            assert hand_in(full, each, "done", outcome=b"outcome", wipe=True).refused == ()
+    assert full.counts().states["done"] == 6
+    assert full.prune(0, 0, None, 0)["done"] == 6
+
+
+@pytest.mark.parametrize("verb", [verb for verb in ALL if verb not in {"stage", "requeue"}])
+def test_all_but_adding_goes_on_when_redis_is_full(full, verb):
+    ALL[verb](full)
+
+
+def test_a_redis_that_has_room_again_takes_tasks_again(full, server):
+    fails(WRITES["stage"], full, "it is full")
+    server.ask("CONFIG", "SET", "maxmemory", 0)
+    assert state_of(full, stage(full, record())) == "staged"
+
+
+# ---- a replica, a sick disk, too few replicas ----------------------------------------------------------------------
+
+
+def test_a_replica_is_told_and_serves_when_it_is_the_primary(server, queue):
+    task_id = publish(queue, record())
+    server.ask("REPLICAOF", "127.0.0.1", free_port())
+    for act in WRITES.values():
+        fails(act, queue, "it is a read-only replica; name the primary")
+    assert state_of(queue, task_id) == "ready"
+    server.ask("REPLICAOF", "NO", "ONE")
+    assert claim_one(queue).id == task_id
+
+
+def test_too_few_replicas_are_told(server, queue):
+    server.ask("CONFIG", "SET", "min-replicas-to-write", 1)
+    fails(WRITES["publish"], queue, "too few replicas")
+    server.ask("CONFIG", "SET", "min-replicas-to-write", 0)
+    publish(queue, record())
+
+
+def test_a_disk_that_cannot_be_written_is_told():
+    with Server(save="3600 1", dbfilename="blocked") as server:
+        queue = Opener(**server.address)()
+        publish(queue, record())
+        (server.folder / "blocked").mkdir()
+        server.ask("BGSAVE")
+        server.expect("Background saving error")
+        fails(WRITES["publish"], queue, "it cannot save to its disk")
+        assert any("last snapshot failed" in each for each in queue.warnings())
+        (server.folder / "blocked").rmdir()
+        server.ask("SAVE")
+        publish(queue, record())
+        queue.close()
+
+
+# ---- no server, or another one -------------------------------------------------------------------------------------
+
+
+class Impostor:
+    """Answers each line that arrives with the same bytes."""
+
+    def __init__(self, answer):
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = {"host": "127.0.0.1", "port": self._listener.getsockname()[1]}
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._talk, args=(client,), daemon=True).start()
+
+    def _talk(self, client):
+        with contextlib.suppress(OSError), client:
+            while client.recv(65536):
+                client.sendall(self._answer)
+
+    def close(self):
+        self._listener.close()
+
+
+HELLO = b"*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$%d\r\n%s\r\n" + b"$1\r\nx\r\n:1\r\n" * 5
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (HELLO % (6, b"6.2.14"), "it is too old; Redis 7.0 or newer is needed"),
+        (HELLO % (4, b"what"), "it is too old"),
+        (b"-ERR unknown command `HELLO`, with args beginning with: \r\n", "it is too old"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "it is still loading its data"),
+        (b"-MASTERDOWN Link with MASTER is down\r\n", "lost its primary"),
+        (b"-ERR max number of clients reached\r\n", "as many clients as it takes"),
+        (b"-BUSY Redis is busy running a script.\r\n", "busy with somebody else's script"),
+        (b"-CLUSTERDOWN The cluster is down\r\n", "the cluster that it belongs to is down"),
+        (b"-MOVED 1 127.0.0.1:1\r\n", "the nodes of its cluster do not agree|Connection refused"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "no Redis server; see host and port"),
+        (b"-ODD s3cret 'argument'\r\n", "it refuses: ODD s3cret …; see its log"),
+        (b"+OK\r\n", "it is too old"),
+        (b":1\r\n", "it is too old"),
+    ],
+)
+def test_what_else_may_answer_is_told(answer, message):
+    impostor = Impostor(answer)
+    queue = Opener(**impostor.address)()
+    fails(WRITES["publish"], queue, message)
+    fails(READS["get"], queue, message)
+    impostor.close()
+
+
+@pytest.mark.parametrize("verb", ALL)
+def test_a_server_that_is_not_there_is_told(verb):
+    fails(ALL[verb], Opener(host="127.0.0.1", port=free_port())(), "Connection refused; see that it runs")
+
+
+def test_a_socket_that_is_not_there_is_told(tmp_path):
+    fails(len, Opener(unix_socket_path=tmp_path / "redis.sock")(), "No such file or directory; see that it runs")
+
+
+def test_a_host_that_nobody_knows_is_told_in_time():
+    queue = Opener(host="no-such-host.invalid")()
+    begun = time.monotonic()
+    fails(lambda queue: queue.publish([record()], 1.0), queue, "in time|not known|name resolution|No address")
+    assert time.monotonic() - begun < 2.0
+
+
+def test_an_error_repeats_nothing_that_was_sent():
+    for text in ("unknown command, with args beginning with: 's3cret'", 'wrong "s3cret"', "x: `y', with args s3cret"):
+        assert "s3cret" not in explain("ERR", text)
+    assert len(explain("ODD", "long " * 100)) < 200
+
+
+# ---- a server that stands still ------------------------------------------------------------------------------------
+
+TIMED = {
+    "stage": lambda queue, timeout: queue.stage([record()], b"", OWNER, timeout),
+    "publish": lambda queue, timeout: queue.publish([record()], timeout),
+    "discard": lambda queue, timeout: queue.discard(["id"], timeout),
+    "settle": lambda queue, timeout: queue.settle(["id"], "publish", timeout),
+    "settle by discarding": lambda queue, timeout: queue.settle(["id"], "discard", timeout),
+    "beat": lambda queue, timeout: queue.beat(_owner(), 60.0, timeout),
+    "retire": lambda queue, timeout: queue.retire(OWNER, timeout),
+}
+
+
+def _owner():
+    from .making import owner
+
+    return owner(OWNER)
+
+
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "new"])
+@pytest.mark.parametrize("verb", TIMED)
+def test_no_call_takes_longer_than_its_time(server, queue, verb, connected):
+    if not connected:
+        queue.close()
+    server.stop_still()
+    try:
+        begun = time.monotonic()
+        fails(lambda queue: TIMED[verb](queue, 0.2), queue, "in time")
+        assert 0.15 <= time.monotonic() - begun < 1.5
+    finally:
+        server.go_on()
+    publish(queue, record())
+    assert claim_one(queue)
+
+
+def test_many_records_share_the_time_of_one_call(server, queue):
+    server.stop_still()
+    try:
+        begun = time.monotonic()
+        fails(lambda queue: queue.publish([record() for _ in range(2000)], 0.2), queue, "in time")
+        assert time.monotonic() - begun < 1.5
+    finally:
+        server.go_on()
+
+
+# ---- restarts and warnings -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def heard():
+    found = []
+    notices.listen(found.append)
+    yield lambda event: [each.detail for each in found if each.event is event]
+    notices.unlisten(found.append)
+
+
+def test_what_endangers_tasks_is_told_once_at_the_first_beat(heard):
+    with Server(maxmemory_policy="allkeys-lru") as server:
+        queue = Opener(**server.address)()
+        publish(queue, record())
+        assert heard(Event.WARNING) == []
+        beat(queue)
+        beat(queue)
+        told = heard(Event.WARNING)
+        assert len(told) == 2
+        assert told == queue.warnings()
+        where = f"Redis at 127.0.0.1:{server.port}: "
+        assert told[0].startswith(f"{where}its maxmemory-policy is allkeys-lru, so that it may evict tasks")
+        assert told[1].startswith(f"{where}it saves nothing to disk, so that tasks end with it; set appendonly yes")
+        queue.close()
+
+
+@pytest.mark.parametrize("options", [{"appendonly": "yes"}, {"save": "3600 1"}])
+def test_a_server_that_saves_and_evicts_nothing_is_fine(options, heard):
+    with Server(**options) as server:
+        queue = Opener(**server.address)()
+        beat(queue)
+        assert queue.warnings() == []
+        assert heard(Event.WARNING) == []
+        queue.close()
+
+
+def test_another_server_in_its_place_is_told_each_time(heard):
+    with Server(appendonly="yes") as server:
+        queue = Opener(**server.address)()
+        beat(queue)
+        for restarts in (1, 2):
+            server.kill()
+            fails(beat, queue, "Connection refused")
+            server.start()
+            beat(queue)
+            beat(queue)
+            told = heard(Event.REMARK)
+            assert len(told) == restarts
+            assert "another one took its place" in told[-1]
+        assert heard(Event.WARNING) == []
+        queue.close()
+
+
+def test_a_user_that_may_not_ask_is_told_that_nothing_is_known(server, heard):
+    server.ask("ACL", "SETUSER", "ada", "on", ">p", "~*", "&*", "+@all", "-@dangerous")
+    queue = Opener(**server.address, user="ada", password="p")()
+    server.ask("ACL", "LOG", "RESET")
+    for _ in range(3):
+        beat(queue)
+    assert len(heard(Event.WARNING)) == 1
+    assert "is not known: this user may not ask for INFO" in heard(Event.WARNING)[0]
+    assert sum(entry[b"count"] for entry in server.ask("ACL", "LOG")) <= 2, "it goes on asking"
+    publish(queue, record())
+    assert claim_one(queue)
+    server.ask("ACL", "DELUSER", "ada")
+    queue.close()
+
+
+@pytest.mark.parametrize(
+    ("facts", "save", "expected"),
+    [
+        ("aof_enabled:1", None, []),
+        ("aof_enabled:0", [b"save", b"3600 1"], []),
+        ("aof_enabled:0", [b"save", b""], ["saves nothing to disk"]),
+        ("aof_enabled:0", None, ["may not ask whether it saves"]),
+        ("aof_enabled:1\r\naof_last_write_status:err", None, ["last write to its append-only file failed"]),
+        ("aof_enabled:1\r\nrdb_last_bgsave_status:err", None, ["last snapshot failed"]),
+        ("aof_enabled:1\r\nmaxmemory_policy:volatile-ttl", None, ["policy is volatile-ttl"]),
+        ("aof_enabled:1\r\nmaxmemory_policy:noeviction", None, []),
+    ],
+)
+def test_what_a_server_says_of_itself_is_judged(facts, save, expected):
+    found = redis_server.warnings(facts.encode(), save)
+    assert len(found) == len(expected)
+    assert all(words in warning for words, warning in zip(expected, found, strict=True))
+
+
+def test_a_run_id_is_read_where_it_is_told():
+    assert redis_server.run_id(b"# Server\r\nrun_id:abc\r\n") == "abc"
+    assert redis_server.run_id(None) == ""
+
+
+def test_what_a_connection_left_behind_is_not_read_by_the_next_call(queue, server):
+    """A connection on which something arrives unasked is thrown away."""
+    task_id = publish(queue, record())
+    server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert state_of(queue, task_id) == "ready"
+    assert run(queue, "done")
+
+
+def test_no_more_connections_are_kept_than_are_used(queue, server):
+    begin = threading.Barrier(12)
+
+    def use():
+        begin.wait(DEADLINE)
+        for _ in range(20):
+            len(queue)
+
+    threads = [threading.Thread(target=use) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE)
+    assert len(queue._link._idle) <= 8
+    assert 1 <= len(server.clients()) <= 8
+    queue.close()
+    assert queue._link._idle == []
