@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from mutations_redis import REDIS_FILES, REDIS_MUTATIONS, VERBS
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "taskqueue"
 LOCAL = ("test_local.py",)
@@ -25,6 +27,8 @@ BY_FILE = {
     "rules.py": EITHER,
     "hints.py": ("test_hints.py",),
     "filesystem.py": SQLITE,
+    **REDIS_FILES,
+    **{file: VERBS for file, *_ in REDIS_MUTATIONS if file.startswith("lua/")},
 }
 GONE_CHECK = " AND gone_at > :remembered_since)"
 
@@ -325,7 +329,7 @@ def main(arguments):
     """Run the mutations that were asked for; returns how many survive."""
     with_model = "--model" in arguments
     words = [word for word in arguments if word != "--model"]
-    chosen = [each for each in MUTATIONS if not words or any(word in each[3] for word in words)]
+    chosen = [each for each in MUTATIONS + REDIS_MUTATIONS if not words or any(word in each[3] for word in words)]
     survivors = [each for each in chosen if not _is_noticed(*each, with_model=with_model)]
     print(f"{len(chosen)} mutations, {len(survivors)} survive")
     for file, old, new, rule in survivors:

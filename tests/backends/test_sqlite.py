@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from taskqueue.backends import database
 from taskqueue.backends.database import Database
 from taskqueue.backends.sqlite import SQLiteQueue
 from taskqueue.errors import BackendUnavailableError
@@ -137,6 +138,15 @@ def test_wiped_secrets_are_not_left_in_the_file(queue, path):
     assert b"canary-" not in path.read_bytes()
 
 
+def test_wiped_secrets_leave_the_log_before_it_has_grown(path, monkeypatch):
+    monkeypatch.setattr(database, "CHECKPOINT_SECONDS", 0.0)
+    queue = SQLiteQueue(name="default", path=path)
+    publish(queue, record(secrets=b"canary-" * 3000))
+    hand_in(queue, claim_one(queue), "done", wipe=True)
+    assert b"canary-" not in Path(f"{path}-wal").read_bytes() + path.read_bytes()
+    queue.close()
+
+
 def test_the_log_is_copied_into_the_file_when_it_has_grown(queue, path):
     log = Path(f"{path}-wal")
     for _ in range(12):
@@ -224,6 +234,18 @@ def test_the_file_of_a_dead_owner_is_deleted(queue, path):
     assert [each.name for each in Path(f"{path}.owners").iterdir()] == [OWNER]
 
 
+def test_the_file_of_an_owner_that_died_holding_nothing_is_deleted_with_its_row(queue, path, open_queue, clock):
+    killed = open_queue()
+    beat(killed, OTHER)
+    killed.close()  # frees its lock, as the end of its process does
+    (path.parent / f"{path.name}.owners" / OTHER).touch()
+    assert [status.alive for status in queue.owners()] == [True, False]
+    clock.advance(HOUR + 1)
+    queue.prune(HOUR, 100, None, HOUR)
+    assert [status.owner.id for status in queue.owners()] == [OWNER]
+    assert [each.name for each in Path(f"{path}.owners").iterdir()] == [OWNER]
+
+
 def test_an_owner_whose_file_was_deleted_takes_it_again_with_its_next_beat(queue, path):
     shutil.rmtree(f"{path}.owners")
     assert [status.alive for status in queue.owners()] == [False]
@@ -284,3 +306,14 @@ def test_a_queue_that_lost_its_row_says_so_and_goes_on(queue, path):
     with pytest.raises(BackendUnavailableError, match="row is missing"):
         queue.exchange(OWNER, CONSUMER, (), 1)
     assert queue.get(task_id) is None
+
+
+def test_many_that_are_due_at_once_are_made_ready_in_pieces(queue):
+    publish(queue, *(record(due=HOUR * 1e9) for _ in range(2500)))
+    with queue._database.writing() as session:
+        session.run("UPDATE task SET due = 1")
+    seen = []
+    while queue.promote() is not None:
+        seen.append(queue.counts().states["ready"])
+    assert seen == [1000, 2000]
+    assert queue.counts().states["ready"] == 2500

@@ -1,7 +1,9 @@
 """The backend ``sqlite`` when its file cannot be used: one error of one line, and it goes on by itself."""
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import tempfile
 import threading
 from pathlib import Path
@@ -11,8 +13,9 @@ import pytest
 from taskqueue.backends import filesystem
 from taskqueue.backends.sqlite import SQLiteQueue
 from taskqueue.errors import BackendUnavailableError
+from taskqueue.interfaces import Record
 
-from .making import CONSUMER, OWNER, beat, claim_one, publish, record, stage, state_of
+from .making import CONSUMER, OWNER, beat, claim, claim_one, hand_in, publish, record, stage, state_of
 from .processes import DEADLINE, Child
 
 WRITES = {
@@ -176,13 +179,17 @@ def test_a_damaged_file_is_told(queue, path):
 
 def test_a_path_that_is_a_directory_is_told(path, open_queue):
     path.mkdir(parents=True)
-    fails(WRITES["publish"], open_queue(), "unable to open")
+    fails(WRITES["publish"], open_queue(), "is a directory; name a file in it")
 
 
 def test_a_directory_that_is_a_file_is_told(path, open_queue):
     path.parent.write_text("")
     queue = open_queue()
-    fails(WRITES["publish"], queue, "give this process's user|is a file of this program|ot a directory|exists")
+    fails(
+        WRITES["publish"],
+        queue,
+        "as the user of the site|is a directory; name|is a file of this program|ot a directory|exists",
+    )
     path.parent.unlink()
     publish(queue, record())
 
@@ -331,3 +338,67 @@ def test_an_interrupted_write_leaves_nothing(queue):
     assert len(queue) == 0
     publish(queue, record())
     assert len(queue) == 1
+
+
+# ---- what somebody else wrote ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["'text'", "x'ff00'", "7", "1.5", "cast(x'ff41' AS TEXT)"])
+@pytest.mark.parametrize(
+    "column", [name for name in Record.__struct_fields__ if name not in {"id", "state", "suspect"}]
+)
+def test_a_record_that_somebody_else_changed_keeps_no_other_from_running(queue, path, column, value):
+    changed, other = publish(queue, record(priority=1)), publish(queue, record())
+    queue.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE task SET {column} = {value} WHERE id = ?", (changed,))
+        connection.commit()
+    assert queue.get(changed).id == changed
+    assert len(queue.list(["ready"])) == 2
+    assert queue.counts().states["ready"] == 2
+    beat(queue)
+    claimed = [*claim(queue, 2, alone=True), *claim(queue, 2, alone=True)]
+    assert {each.id for each in claimed} == {changed, other}
+    for each in claimed:
+        assert hand_in(queue, each, "dead").refused == ()
+    assert queue.counts().states["dead"] == 2
+
+
+@pytest.mark.parametrize("column", ["deaths", "suspect", "claim_number", "body"])
+def test_a_running_record_that_somebody_else_changed_is_reclaimed(queue, path, column):
+    beat(queue)
+    publish(queue, record(), record())
+    claim(queue, 2)
+    queue.retire(OWNER)
+    queue.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE task SET {column} = 'text'")
+        connection.execute("UPDATE owner SET consumers = '7'")
+        connection.commit()
+    assert len(queue.reclaim(3).ready) == 2
+    assert [each.owner.consumers for each in queue.owners()] == [()]
+    queue.prune(0.0, 0, None, 0.0)
+
+
+def test_an_id_that_is_no_text_keeps_no_other_from_running(queue, path):
+    changed, other = publish(queue, record(priority=1)), publish(queue, record())
+    queue.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE task SET id = x'ff00' WHERE id = ?", (changed,))
+        connection.commit()
+    assert [each.id for each in queue.list(["ready"])] == [other]
+    assert [each.id for each in claim(queue, 2)] == [other]
+    assert queue.purge(["ready"]) == 0
+
+
+def test_what_root_makes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    os.chown(tmp_path, 65534, 65534)
+    queue = SQLiteQueue(name="q", path=tmp_path / "var" / "deep" / "tasks.db")
+    beat(queue)
+    publish(queue, record())
+    made = list(tmp_path.rglob("*"))
+    assert {path.name for path in made} >= {"var", "deep", "tasks.db", "tasks.db.lock", "tasks.db.owners"}
+    assert {path.stat().st_uid for path in made} == {65534}
+    queue.close()

@@ -20,7 +20,9 @@ def build(views, queues=None, servers=None, program=""):
         return [status.encode()]
 
     servers = servers or {name: {"queue": name} for name in queues or {"default": {}}}
-    return TaskQueueFilter(TransactionMiddleware(app), queues=queues or {"default": {}}, servers=servers, program=program)
+    return TaskQueueFilter(
+        TransactionMiddleware(app), queues=queues or {"default": {}}, servers=servers, program=program
+    )
 
 
 def request(app, path="/", **headers):

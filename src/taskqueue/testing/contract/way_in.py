@@ -2,9 +2,8 @@
 
 import pytest
 
-from taskqueue.errors import QueueFullError
-from taskqueue.interfaces import ITaskQueue
-
+from ...errors import QueueFullError
+from ...interfaces import ITaskQueue
 from .making import (
     ENVELOPE,
     HOUR,

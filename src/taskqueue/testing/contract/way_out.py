@@ -2,9 +2,8 @@
 
 import pytest
 
-from taskqueue.interfaces import CLAIM_BYTES_LIMIT, CLAIM_COUNT_LIMIT, Settlement
-from taskqueue.record import new_id
-
+from ...interfaces import CLAIM_BYTES_LIMIT, CLAIM_COUNT_LIMIT, Settlement
+from ...record import new_id
 from .making import (
     CONSUMER,
     OTHER,

@@ -1,10 +1,10 @@
 """The contract of beat, retire, owners, reclaim, promote and prune."""
 
 import msgspec
+import pytest
 
-from taskqueue.interfaces import Owner, Reclaimed
-from taskqueue.record import Outcome
-
+from ...interfaces import Owner, Reclaimed
+from ...record import Outcome
 from .making import (
     HOUR,
     OTHER,
@@ -47,11 +47,41 @@ class Upkeep:
         assert after.owner.consumers == ("night",)
         assert after.seen_at >= before.seen_at + 15
 
-    def test_a_retired_owner_is_dead_until_it_beats_again(self, queue):
+    def test_a_retired_owner_that_holds_something_is_dead_until_it_beats_again(self, queue):
+        stage(queue, record())
         queue.retire(OWNER)
         assert [status.alive for status in queue.owners()] == [False]
         beat(queue)
         assert [status.alive for status in queue.owners()] == [True]
+
+    def test_a_retired_owner_that_holds_nothing_is_forgotten_at_once(self, queue):
+        beat(queue, OTHER)
+        publish(queue, record())
+        hand_in(queue, claim_one(queue, owner_id=OTHER), "done")
+        queue.retire(OTHER)
+        assert [status.owner.id for status in queue.owners()] == [OWNER]
+
+    @pytest.mark.parametrize("state", ["staged", "held", "running"])
+    def test_a_retired_owner_in_whose_name_something_is_left_is_remembered(self, queue, state):
+        task_id = publish(queue, record()) if state == "running" else stage(queue, record())
+        if state == "running":
+            claim_one(queue)
+        elif state == "held":
+            queue.settle([task_id], "hold")
+        assert state_of(queue, task_id) == state
+        queue.retire(OWNER)
+        assert [(status.owner.id, status.alive) for status in queue.owners()] == [(OWNER, False)]
+
+    def test_a_forgotten_owner_is_known_again_with_its_next_beat(self, queue):
+        queue.retire(OWNER)
+        assert list(queue.owners()) == []
+        beat(queue)
+        assert [status.alive for status in queue.owners()] == [True]
+
+    def test_what_is_staged_after_its_owner_was_forgotten_is_held(self, queue):
+        queue.retire(OWNER)
+        task_id = stage(queue, record())
+        assert queue.reclaim(3).held == (task_id,)
 
     def test_retiring_an_unknown_owner_is_fine(self, queue):
         queue.retire("unknown")
@@ -77,12 +107,26 @@ class Upkeep:
 
     def test_dead_owners_are_forgotten_after_an_hour(self, queue, clock):
         beat(queue, OTHER)
+        publish(queue, record())
+        claim_one(queue, owner_id=OTHER)
         queue.retire(OTHER)
+        queue.reclaim(3)
         queue.prune(HOUR, 100, None, HOUR)
         assert len(queue.owners()) == 2
         clock.advance(HOUR + 1)
         queue.prune(HOUR, 100, None, HOUR)
         assert [status.owner.id for status in queue.owners()] == [OWNER]
+
+    def test_a_dead_owner_is_remembered_while_something_is_held_in_its_name(self, queue, clock):
+        task_id = stage(queue, record())
+        queue.retire(OWNER)
+        queue.reclaim(3)
+        clock.advance(HOUR + 1)
+        queue.prune(HOUR, 100, None, HOUR)
+        assert [status.owner.id for status in queue.owners()] == [OWNER]
+        queue.settle([task_id], "discard")
+        queue.prune(HOUR, 100, None, HOUR)
+        assert list(queue.owners()) == []
 
     # ---- reclaim ----
 

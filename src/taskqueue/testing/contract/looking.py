@@ -2,8 +2,7 @@
 
 import pytest
 
-from taskqueue.record import STORED_STATES
-
+from ...record import STORED_STATES
 from .making import (
     ALL_STATES,
     OWNER,

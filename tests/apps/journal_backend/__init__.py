@@ -1,0 +1,1 @@
+"""A backend for one process: tasks in a file to which every change is appended."""
