@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from taskqueue import record as record_module
 from taskqueue.errors import InvalidTaskError, RecordError
 from taskqueue.interfaces import TaskQueue
+from taskqueue.notices import Event, Notice
 from taskqueue.record import (
     STORED_STATES,
     TRANSITIONS,
@@ -317,6 +318,14 @@ def test_a_done_task_never_runs_again() -> None:
 def test_no_transition_is_listed_for_nothing() -> None:
     assert all(afters and before not in afters for (before, _verb), afters in TRANSITIONS.items())
     assert all(isinstance(after, State) for afters in TRANSITIONS.values() for after in afters)
+
+
+def test_what_a_task_and_its_record_look_like_in_a_report_of_errors_shows_no_secrets() -> None:
+    task = make_task()
+    shown = f"{task!r} {encode(task, Keyring())!r} {Notice(event=Event.DONE, task=task)!r}"
+    assert task.id in shown
+    assert task.url not in shown
+    assert not any(secret in shown for secret in SECRETS)
 
 
 # ---- for people --------------------------------------------------------------------------------------------------

@@ -4,9 +4,10 @@ A backend stores records as opaque bytes beside a few columns that it needs for 
 no settings, no requests and no transactions. ``TaskQueue`` is the contract as an abstract class, for type
 checkers; ``ITaskQueue`` is the same contract as an interface, for ``verifyObject``.
 
-Times are seconds since the epoch by the backend's own clock, durations are seconds. ``timeout`` bounds a whole
-call, waiting for locks and connections included; None leaves it to the backend, a few seconds. Any verb may raise ``BackendUnavailableError``; after that the
-caller must assume nothing about whether it happened, and every verb that changes something may be repeated.
+Times are seconds since the epoch by the backend's own clock, durations are seconds. ``timeout`` bounds a whole call,
+waiting for locks and connections included; None leaves it to the backend: a few seconds. Any verb may raise
+``BackendUnavailableError``; after that the caller must assume nothing about whether it happened, and every verb that
+changes something may be repeated.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     first_claimed_at: float | None = None
     claimed_at: float | None = None
     finished_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Record {self.id} {self.state}>"  # body and secrets shall stand in no report of errors
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,7 +201,11 @@ class TaskQueue(ABC):
 
     @abstractmethod
     def retire(self, owner_id: str, timeout: float | None = None) -> None:
-        """End the lease at once, in a clean shutdown: what the owner still holds is as if it had died."""
+        """End the lease at once, in a clean shutdown: what the owner still holds is as if it had died.
+
+        An owner in whose name nothing is staged, held or running is forgotten: ``owners`` tells of it no more. Of any
+        other, as of one that died, it tells until ``prune`` finds that it holds nothing, and was last seen an hour ago.
+        """
 
     @abstractmethod
     def owners(self) -> Sequence[OwnerStatus]:

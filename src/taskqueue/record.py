@@ -30,7 +30,7 @@ MINIMUM_KEY_BYTES = 32
 # A header whose name holds one of these, "_" read as "-", may carry credentials.
 SECRET_HEADER_PARTS = (
     *("authorization", "cookie", "token", "secret", "password", "credential", "signature"),
-    *("api-key", "apikey", "x-auth"),
+    *("api-key", "apikey", "x-auth", "session", "jwt"),
 )
 
 
@@ -120,8 +120,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     principal: Principal | None = None
     priority: int = 0
     due: float = 0.0
-    unique_name: str | None = None
-    concurrency_key: str | None = None
+    unique_name: str | None = None  # reserved
+    concurrency_key: str | None = None  # reserved
     max_attempts: int | None = None  # None: as the consumer is configured
     parent_id: str | None = None  # the task that added this one
     trace: str | None = None  # the caller's traceparent (W3C Trace Context)
@@ -141,6 +141,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     finished_at: float | None = None
     wiped: bool = False  # payload and credentials are gone
     last_outcome: Outcome | None = None
+
+    def __repr__(self) -> str:
+        # Of a local variable or a notice it may end up in a report of errors, where payload and credentials must not.
+        return f"<Task {self.id} {self.method} {printable(self.path)}>"
 
     @property
     def path(self) -> str:

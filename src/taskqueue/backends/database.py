@@ -5,8 +5,7 @@ the next call opens another. These are the dangers, and what is done about them:
 
 - Writers that wait only for SQLite's own lock starve each other, and a checkpoint beside a commit has corrupted files
   (SQLite 3.7.0 to 3.51.2). So all writes and checkpoints of all processes happen under one lock on a file beside it.
-- A file that is deleted or replaced while open takes writes that nobody sees. So each use compares the name with what
-  was opened.
+- A file that is deleted or replaced while open takes writes that nobody sees. So each use looks what has its name.
 - SQLite's locks are wrong in a forked child, even for connections that it opens itself, while its memory holds
   connections of the parent. So all are closed before a fork, and opened again after it.
 - Closing any other descriptor of the file drops SQLite's locks on it (POSIX). So nothing but SQLite opens the file.
@@ -27,11 +26,12 @@ from ..errors import BackendUnavailableError
 from .deadlines import Deadline
 from .faults import explain
 from .filelocks import WriteLock
-from .filesystem import refuse_network
+from .filesystem import make_file, make_folder, refuse_network
 from .schema import Layout
 
 DEFAULT_TIMEOUT = 5.0  # of verbs that are given none
 CHECKPOINT_BYTES = 4 * 1024 * 1024  # of the write-ahead log, before it is copied into the file
+CHECKPOINT_SECONDS = 60.0  # and so long after the last time, since the log still has what was wiped
 FORK_PATIENCE_SECONDS = 5.0
 
 Identity = tuple[int, int]  # device and inode
@@ -89,11 +89,9 @@ class Database:
         self._identity: Identity | None = None
         self._identifying = threading.Lock()
         self._version = -1
-        self._checkpoint_at = CHECKPOINT_BYTES
+        self._checkpoint_at, self._checkpoint_due = CHECKPOINT_BYTES, Deadline(CHECKPOINT_SECONDS)
         self._log: Identity | None = None  # the write-ahead log that belongs to the file as we know it
-        self._is_replaced = False
-        self._has_failed = False
-        self._forked_in_use = False
+        self._is_replaced = self._has_failed = self._forked_in_use = False
         self._opened_pid: int | None = None
 
     # ---- using ----
@@ -179,7 +177,7 @@ class Database:
         self._check_identity(self._writer)
         if self._writer.session is None:
             refuse_network(self.path)
-            os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+            make_folder(os.path.dirname(self.path))
         with self._write_lock.held(deadline):
             yield
 
@@ -242,9 +240,11 @@ class Database:
     def _create_file(self) -> None:
         """Make the file if it is missing, and see that the log beside it belongs to it. Under the write lock."""
         try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            os.close(make_file(self.path))
             is_foreign = True
         except FileExistsError:
+            if os.path.isdir(self.path):
+                raise BackendUnavailableError(f"{self.path}: is a directory; name a file in it") from None
             # SQLite would write the log of the file that was replaced into the one that replaced it.
             is_foreign = self._is_replaced and self._log is not None and identify(self._log_path) == self._log
         mode = os.stat(self.path).st_mode & 0o777
@@ -267,6 +267,8 @@ class Database:
             isolation_level=None,
             check_same_thread=False,
         )
+        # Text that is none shall not make its row unreadable, and with it all that would come after.
+        connection.text_factory = lambda stored: stored.decode("utf-8", "replace")
         try:
             for setting in (
                 "synchronous = FULL",
@@ -287,8 +289,9 @@ class Database:
         try:
             status = os.stat(self._log_path)
             self._log, log_bytes = (status.st_dev, status.st_ino), status.st_size
-            if log_bytes < self._checkpoint_at:
+            if log_bytes < self._checkpoint_at and self._checkpoint_due.remaining() > 0:
                 return
+            self._checkpoint_due = Deadline(CHECKPOINT_SECONDS)
             session.connection.execute("PRAGMA busy_timeout = 0")
             (busy, _, _) = session.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             self._checkpoint_at = log_bytes + CHECKPOINT_BYTES if busy else CHECKPOINT_BYTES

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 
 from ..errors import BackendUnavailableError
 from .deadlines import Deadline
+from .filesystem import make_folder, open_or_make_file
 
 SHORTEST_POLL_SECONDS = 0.0002
 LONGEST_POLL_SECONDS = 0.002
@@ -51,7 +52,7 @@ class WriteLock:
     def _lock(self, deadline: Deadline) -> int:
         while True:
             if self._file is None:
-                self._file = os.open(self._path, _FLAGS | os.O_CREAT, 0o600)
+                self._file = open_or_make_file(self._path)
             if not lock_until(self._file, deadline):
                 raise BackendUnavailableError(
                     f"{self._path}: another process held the lock for too long; see which with fuser, and try again"
@@ -79,12 +80,12 @@ class OwnerLocks:
             users = held.users if held is not None else set()
             if held is not None:
                 os.close(_held.pop(path).descriptor)
-            os.makedirs(self._directory, 0o700, exist_ok=True)
+            make_folder(self._directory)
             _held[path] = _Held(self._lock(path, deadline), users | {self})
 
     def _lock(self, path: str, deadline: Deadline) -> int:
         while True:
-            descriptor = os.open(path, _FLAGS | os.O_CREAT, 0o600)
+            descriptor = open_or_make_file(path)
             if not lock_until(descriptor, deadline):
                 os.close(descriptor)
                 raise BackendUnavailableError(f"{path}: another process holds this lock; delete the file")

@@ -1,9 +1,14 @@
-"""Where a file lies: refuses file systems of other machines, whose locks cannot be trusted. Knows no database."""
+"""Where files lie, and whose they are. Knows no database.
+
+Refuses file systems of other machines, whose locks cannot be trusted. What root makes, in a command beside a site of
+somebody else, belongs to the owner of the folder it lies in: otherwise the site could not use its own queue.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import BackendUnavailableError
@@ -28,6 +33,46 @@ def refuse_network(path: str) -> None:
             f"{path}: lies on a network file system ({kind}), whose locks cannot be trusted; "
             "choose a path on a disk of this machine"
         )
+
+
+def make_folder(path: str) -> None:
+    """Make a folder, and those above it, for their owner alone."""
+    if not path or os.path.isdir(path):
+        return
+    make_folder(os.path.dirname(path))
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _give_to_owner_of_folder(path, descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def make_file(path: str) -> int:
+    """Make a file for its owner alone, and open it. Raises FileExistsError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    _give_to_owner_of_folder(path, descriptor)
+    return descriptor
+
+
+def open_or_make_file(path: str) -> int:
+    """Open a file, made if it is missing."""
+    while True:
+        try:
+            return make_file(path)
+        except FileExistsError:
+            with suppress(FileNotFoundError):  # deleted between the two calls
+                return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def _give_to_owner_of_folder(path: str, descriptor: int) -> None:
+    """By its descriptor, since whoever owns the folder may put another file under the name."""
+    if os.geteuid() != 0:
+        return
+    folder = os.stat(os.path.dirname(path) or ".")
+    if folder.st_uid != 0:
+        os.fchown(descriptor, folder.st_uid, folder.st_gid)
 
 
 def filesystem_type(path: str, mounts: str) -> str:

@@ -139,7 +139,13 @@ class LocalQueue(TaskQueue):
 
     def retire(self, owner_id: str, timeout: float | None = None) -> None:
         with self._lock:
+            # Stays in this set, even when it is forgotten: what is staged in its name from now on belongs to nobody.
             self._retired.add(owner_id)
+            if owner_id not in self._holding():
+                self._beats.pop(owner_id, None)
+
+    def _holding(self) -> set[str]:
+        return {record.owner for record in self._shelf.select(State.STAGED, State.HELD, State.RUNNING)}
 
     def owners(self) -> Sequence[OwnerStatus]:
         with self._lock:
@@ -199,7 +205,7 @@ class LocalQueue(TaskQueue):
         return len(self._shelf.forget([record.id for record in records[: rules.PRUNE_LIMIT]], "prune", now))
 
     def _forget_owners(self, now: float) -> None:
-        holding = {record.owner for record in self._shelf.select(State.STAGED, State.RUNNING)}
+        holding = self._holding()
         for owner_id, (_, seen_at) in tuple(self._beats.items()):
             if owner_id in self._retired - holding and now - seen_at >= rules.GONE_SECONDS:
                 del self._beats[owner_id]

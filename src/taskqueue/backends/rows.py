@@ -32,6 +32,7 @@ _COUNT = load("count")
 _COUNT_WAITING = load("count_waiting")
 _FORGET = load("forget")
 _FORGET_GONE = load("forget_gone")
+_FORGET_IDLE_OWNER = load("forget_idle_owner")
 _FORGET_OWNERS = load("forget_owners")
 _HOLD = load("hold")
 _LIST = load("list")
@@ -56,6 +57,7 @@ _SELECT_OWNERS = load("select_owners")
 _SELECT_PRUNABLE_DEAD = load("select_prunable_dead")
 _SELECT_PRUNABLE_DONE = load("select_prunable_done")
 _SELECT_READY = _load_select("select_ready")
+_SELECT_REMEMBERED = load("select_remembered")
 _SELECT_REQUEUABLE = load("select_requeuable")
 _SELECT_SUSPECT = _load_select("select_suspect")
 _SELECT_TASKS = _load_select("select_tasks")
@@ -96,7 +98,7 @@ class Seen(NamedTuple):
 def look(session: Session, now: float) -> Seen:
     """See what there is, without changing it."""
     paused, ready, suspects, due = _only_row(session.run(_LOOK))
-    return Seen(bool(paused), bool(ready), bool(suspects), None if due is None else max(0.0, due - now))
+    return Seen(bool(paused), bool(ready), bool(suspects), max(0.0, due - now) if isinstance(due, float) else None)
 
 
 def select_tasks(session: Session, ids: Collection[str]) -> list[Record]:
@@ -133,7 +135,7 @@ def count_waiting(session: Session, most: int) -> int:
 def oldest_ready_age(session: Session, now: float) -> tuple[float | None, bool]:
     """How long the oldest ready task has waited to run, and whether the queue is paused."""
     since, paused = _only_row(session.run(_SELECT_OLDEST_READY))
-    return None if since is None else max(0.0, now - since), bool(paused)
+    return max(0.0, now - since) if isinstance(since, float) else None, bool(paused)
 
 
 # ---- the way in --------------------------------------------------------------------------------------------------
@@ -189,8 +191,8 @@ def settle_claim(session: Session, settlement: Settlement, now: float) -> bool:
 
 
 def promote(session: Session, now: float) -> None:
-    """Make ready what is due."""
-    session.run(_PROMOTE, now=now)
+    """Make ready what is due, the first thousand of it."""
+    session.run(_PROMOTE, now=now, most=1000)
 
 
 def claim(session: Session, owner_id: str, consumer: str, wanted: int, alone: bool, now: float) -> list[Record]:
@@ -220,6 +222,8 @@ def _choose(session: Session, wanted: int, alone: bool) -> list[Record]:
     # Rows come one by one, so that no more bodies are read than are claimed.
     for row in session.run(_SELECT_READY, most=wanted):
         record = _record(row)
+        if not isinstance(record.id, str):
+            continue  # nobody could ever settle it
         if not chosen and suspect is not None and rules.comes_before(_record(suspect), record):
             break
         if not rules.has_room(chosen_bytes, record):
@@ -257,8 +261,9 @@ def beat(session: Session, owner: Owner, now: float) -> None:
 
 
 def retire(session: Session, owner_id: str) -> None:
-    """End an owner's lease."""
+    """End an owner's lease, and forget it if it holds nothing."""
     session.run(_RETIRE, id=owner_id)
+    session.run(_FORGET_IDLE_OWNER, id=owner_id)
 
 
 def select_owners(session: Session) -> list[tuple[Owner, float, bool]]:
@@ -320,7 +325,7 @@ def select_prunable(
     found["wiped"] = [task_id for task_id in exposed if task_id not in set(found["dead"])]
     remembered_since = now - rules.GONE_SECONDS
     found["gone"] = _ids(session.run(_SELECT_GONE, remembered_since=remembered_since, most=rules.GONE_PRUNE_LIMIT))
-    holding = {owner_id for owner_id, _ in select_holders(session)}
+    holding = set(_ids(session.run(_SELECT_REMEMBERED)))
     found["owners"] = [
         owner.id
         for owner, seen_at, retired in select_owners(session)
@@ -368,11 +373,18 @@ def _new(record: Record) -> dict[str, Any]:
 def _record(row: tuple[Any, ...]) -> Record:
     fields = dict(zip(COLUMNS, row, strict=True))
     fields["suspect"] = bool(fields["suspect"])
-    return Record(**fields)
+    try:
+        return msgspec.convert(fields, Record)
+    except msgspec.ValidationError:
+        # Somebody else has written here. With no body it is claimed, told as unreadable, and keeps nobody from running.
+        known = {name: fields[name] for name in ("id", "state", "suspect", "claim_number")}
+        if not isinstance(known["claim_number"], (int, float)):
+            known["claim_number"] = 0  # as SQLite counts on
+        return Record(**known, body=b"")
 
 
 def _ids(rows: Iterable[tuple[str]]) -> list[str]:
-    return [task_id for (task_id,) in rows]
+    return [task_id for (task_id,) in rows if isinstance(task_id, str)]
 
 
 def _json(words: Collection[str]) -> str:

@@ -181,6 +181,8 @@ class SQLiteQueue(TaskQueue):
                 now = time.time()
                 found = rows.select_prunable(session, keep, now, self._is_alive)
                 rows.prune(session, found, now)
+            for owner_id in found["owners"]:
+                self._owner_locks.forget(owner_id)
         return {sort: len(found[sort]) for sort in ("done", "dead", "wiped")}
 
     # ---- looking and mending ----
