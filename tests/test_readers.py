@@ -95,8 +95,9 @@ def test_a_byte_order_mark_is_not_part_of_the_first_section(site: Any) -> None:
     assert site(b"\xef\xbb\xbf" + SQLITE.encode()).queues[0].queue == "mail"
 
 
-def test_line_ends_of_other_systems_are_line_ends(site: Any) -> None:
-    assert site(SQLITE.replace("\n", "\r\n").encode()).queues[0].backend_options == {"path": "tasks.db"}
+def test_line_ends_of_other_systems_are_line_ends(site: Any, tmp_path: Path) -> None:
+    found = site(SQLITE.replace("\n", "\r\n").encode()).queues[0].backend_options
+    assert found == {"path": str(tmp_path / "tasks.db")}
 
 
 def test_other_sections_and_what_is_in_them_is_none_of_our_business(site: Any) -> None:
@@ -129,7 +130,22 @@ def test_defaults_are_interpolated_but_are_no_options_of_a_section(site: Any) ->
 
 
 def test_a_section_sees_its_own_options_in_interpolation(site: Any) -> None:
-    assert path_of(site("[taskqueue:x]\ntype = sqlite\nprefix = abc\npath = %(prefix)s.db\n")) == "abc.db"
+    assert path_of(site("[taskqueue:x]\ntype = sqlite\nprefix = abc\npath = /%(prefix)s.db\n")) == "/abc.db"
+
+
+def test_a_relative_path_begins_at_the_folder_of_the_file(site: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert path_of(site("[taskqueue:x]\ntype = sqlite\npath = var/tasks.db\n")) == str(tmp_path / "var" / "tasks.db")
+    (tmp_path / "keys").write_text("k" * 40)
+    found = site("[taskqueue:x]\ntype = sqlite\npath = /tasks.db\nsecret_file = keys\n")
+    assert found.queues[0].secret == (b"k" * 40,)
+
+
+@pytest.mark.parametrize("path", ["~/tasks.db", ":memory:", "sqlite:///tasks.db", "file:tasks.db?mode=ro"])
+def test_what_only_looks_like_a_path_is_refused(site: Any, path: str) -> None:
+    error = error_of(site, f"[taskqueue:x]\ntype = sqlite\npath = {path}\n")
+    assert error.startswith("site.ini: [taskqueue:x] path: takes the path of a file, without ~ and not as a URL")
 
 
 def test_variables_keep_their_case_and_give_way_to_the_file(site: Any) -> None:
@@ -151,11 +167,13 @@ def test_an_option_that_is_there_twice_once_after_set_is_an_error(site: Any) -> 
 @pytest.mark.parametrize("value", ["100%", "%(nothing)s", "%d", "%(here", "%(path)s", "a%%b%"])
 def test_a_percent_sign_that_is_not_doubled_is_an_error_that_says_how_to_write_it(site: Any, value: str) -> None:
     error = error_of(site, f"[taskqueue:x]\ntype = sqlite\npath = {value}\n")
-    assert error == ("site.ini: [taskqueue:x] path: takes %(here)s and variables of [DEFAULT]; write any other % as %%")
+    hint = "there is no %(nothing)s; " if "nothing" in value else ""
+    said = "takes %(here)s and variables of [DEFAULT]; write any other % as %%"
+    assert error == f"site.ini: [taskqueue:x] path: {hint}{said}"
 
 
 def test_a_doubled_percent_sign_is_one(site: Any) -> None:
-    assert path_of(site("[taskqueue:x]\ntype = sqlite\npath = 100%%.db\n")) == "100%.db"
+    assert path_of(site("[taskqueue:x]\ntype = sqlite\npath = /100%%.db\n")) == "/100%.db"
 
 
 def test_a_percent_sign_in_a_secret_is_not_shown(site: Any) -> None:
@@ -261,7 +279,7 @@ def test_a_consumer_without_a_queue_is_told_that_the_default_is_not_there(site: 
 def test_a_local_queue_without_a_consumer_is_an_error_that_says_what_to_add(site: Any, consumer: str) -> None:
     error = error_of(site, "[taskqueue:default]\n" + consumer + (SQLITE if "mail" in consumer else ""))
     assert error.startswith("site.ini: [taskqueue:default] type: a local queue is seen by this process only")
-    assert "add [taskqueue-server:default] with queue = default, or use another type" in error
+    assert "add a consumer ([taskqueue-server:default], or servers=) with queue = default, or use another type" in error
 
 
 @pytest.mark.parametrize("name", ["{x}", "{0}", "{option}", "%s", "a{"])
@@ -329,7 +347,16 @@ def test_settings_of_an_application_count_where_there_are_no_sections(site: Any)
     assert [queue.queue for queue in found.queues] == ["mail"]
     assert path_of(found).endswith("/x.db")
     assert found.source.endswith("site.ini")
-    assert [queue.queue for queue in site(content + "[taskqueue:big]\ntype=sqlite\npath=x\n").queues] == ["big"]
+
+
+def test_settings_and_sections_in_one_file_are_an_error(site: Any) -> None:
+    content = "[app:main]\ntaskqueue.queue.mail.type = sqlite\ntaskqueue.queue.mail.path = x.db\n"
+    assert error_of(site, content + "[taskqueue:big]\ntype=sqlite\npath=x\n") == (
+        "site.ini: [app:main] has settings taskqueue.queue.… or taskqueue.server.…, "
+        "and this file has sections [taskqueue…], too; keep one of them"
+    )
+    csrf = "[app:main]\ntaskqueue.csrf_exempt = false\n[taskqueue:big]\ntype=sqlite\npath=x\n"
+    assert [queue.queue for queue in site(csrf).queues] == ["big"]
 
 
 def test_an_error_in_settings_of_an_application_names_file_and_section(site: Any) -> None:

@@ -21,7 +21,7 @@ from pyramid.settings import asbool
 from pyramid.threadlocal import get_current_request
 from pyramid.tweens import INGRESS
 
-from . import context
+from . import context, notices
 from .configure import Configuration, install, read_settings
 from .context import ACKNOWLEDGEMENT_KEY, TASK_KEY, InnermostRequest
 from .errors import ConfigurationError
@@ -84,6 +84,13 @@ class _Site:
         """The installation's, made when it is first needed."""
         if self._lifecycle is None:
             self._lifecycle = Lifecycle(install(self._configuration), self._application)
+            if self._configuration.is_default:
+                notices.tell(
+                    notices.Event.WARNING,
+                    detail="no taskqueue filter stands around this Pyramid application, and its settings name no "
+                    "queue (taskqueue.queue.NAME.type): its tasks go to a local queue; "
+                    "if its ini file has [taskqueue:…] sections, add filter-with = taskqueue to its [app:…] section",
+                )
         return self._lifecycle
 
 

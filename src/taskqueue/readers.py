@@ -9,6 +9,7 @@ from __future__ import annotations
 import configparser
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,16 +53,27 @@ def read_ini(
     for title in ini.titles():
         kind, _, name = (part.strip() for part in title.partition(":"))
         if kind in sections:
-            sections[kind].append(Section(name or "default", ini.options(title), ini.place(title)))
+            sections[kind].append(Section(name or "default", ini.options(title), ini.place(title), folder=ini.folder))
         else:
             _refuse_misspelt(ini.place(title), kind)
     if any(sections.values()):
+        _refuse_both(ini)
         return _configuration(sections["taskqueue"], sections["taskqueue-server"], str(path), backend_options)
     found = _find_app(ini, app)
     if found is None:
         return _configuration((), (), str(path), backend_options)
     settings = ini.options(found, prefix="taskqueue.")
     return replace(read_settings(settings, backend_options, ini.place(found)), source=str(path))
+
+
+def _refuse_both(ini: _Ini) -> None:
+    """What serves would use one of them, and the command line would look at the other."""
+    for title in ini.titles():
+        if title.partition(":")[0].strip() in APP_KINDS and ini.has_settings(title, ("queue", "server")):
+            raise ConfigurationError(
+                one_line(f"{ini.place(title)} has settings taskqueue.queue.… or taskqueue.server.…, ")
+                + "and this file has sections [taskqueue…], too; keep one of them"
+            )
 
 
 def _find_app(ini: _Ini, app: str) -> str | None:
@@ -87,7 +99,8 @@ class _Ini:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise ConfigurationError(one_line(f"{file}: cannot be read: {reason}")) from None
-        defaults = {**variables, "here": str(resolved.parent), "__file__": str(resolved)}
+        self.folder = str(resolved.parent)
+        defaults = {**variables, "here": self.folder, "__file__": str(resolved)}
         # Twice: as it stands, without [DEFAULT], to know which options are a section's own; and for their values.
         self._plain = _parser(configparser.RawConfigParser(default_section="\0"))
         self._interpolated = _parser(configparser.ConfigParser())
@@ -104,8 +117,9 @@ class _Ini:
     def place(self, title: str) -> str:
         return f"{self._name}: [{title}]"
 
-    def has_settings(self, title: str) -> bool:
-        return any(key.startswith("taskqueue.") for key in self._plain[title])
+    def has_settings(self, title: str, kinds: Sequence[str] = ("",)) -> bool:
+        prefixes = tuple(f"taskqueue.{kind}" for kind in kinds)
+        return any(key.removeprefix("set ").startswith(prefixes) for key in self._plain[title])
 
     def options(self, title: str, prefix: str = "") -> dict[str, str]:
         """The options of a section that begin with a prefix, their values interpolated."""
@@ -118,9 +132,12 @@ class _Ini:
                 raise ConfigurationError(one_line(f"{self.place(title)} {name}: is there twice, once after set"))
             try:
                 options[name] = self._interpolated.get(title, key)
-            except configparser.InterpolationError:
+            except configparser.InterpolationError as error:
+                unknown = getattr(error, "reference", "")
+                may_be_shown = unknown.isidentifier() and not re.search("secret|password|url", name)
+                hint = f"there is no %({unknown})s; " if may_be_shown else ""
                 raise ConfigurationError(
-                    one_line(f"{self.place(title)} {name}: ")
+                    one_line(f"{self.place(title)} {name}: {hint}")
                     + "takes %(here)s and variables of [DEFAULT]; write any other % as %%"
                 ) from None
         return options
@@ -249,7 +266,8 @@ def _configuration(
             raise section.error(
                 "type",
                 f"a local queue is seen by this process only, and no consumer here takes from {queue.queue!r}: "
-                f"add [taskqueue-server:{queue.queue}] with queue = {queue.queue}, or use another type",
+                f"add a consumer ([taskqueue-server:{queue.queue}], or servers=) with queue = {queue.queue}, "
+                "or use another type",
             )
     return Configuration(tuple(queues), tuple(servers), source)
 

@@ -19,6 +19,7 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 STREAM_KEY = "taskqueue.stream"  # set by an application whose response must not be spooled
 SPOOL_BYTES = 1024 * 1024
+_END: Any = object()  # of a response; None is an application's mistake, and fails
 
 
 def has_transaction(environ: Environ) -> bool:
@@ -108,8 +109,8 @@ class _HeldResponse:
         self._iterable = iterable
         parts = iter(iterable)
         while not (self._started is not None and is_streamed()):
-            part = next(parts, None)
-            if part is None:
+            part = next(parts, _END)
+            if part is _END:
                 return
             self._spool.write(part)
         self._rest = parts

@@ -42,6 +42,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+LONGEST_LENGTH = 18  # digits; int() refuses thousands of them, and no body is that long
 SITE_KEY = "taskqueue.site"  # set while a filter serves the request, so that a second one inside stays out of the way
 
 
@@ -56,7 +57,7 @@ def enter(environ: Environ, queues: Queues) -> Origin:
     forged: list[str] = []
     for key, value in environ.items():
         if type(value) is str:
-            if task is None and key.startswith(("HTTP_X_", "HTTP_X-")) and _is_for_tasks(key):
+            if task is None and key.startswith(("HTTP_X", "HTTP_x")) and _is_for_tasks(key):
                 forged.append(key)
             else:
                 snapshot[key] = value
@@ -84,6 +85,9 @@ def leave(origin: Origin) -> None:
         return
     ids = discard_unfinished(origin)
     if ids:
+        acknowledgement = origin.live_environ.get(ACKNOWLEDGEMENT_KEY)
+        if acknowledgement is not None:
+            acknowledgement.lose()  # a task is not done whose own tasks are lost
         notices.tell(
             notices.Event.DISCARDED,
             task_ids=ids,
@@ -95,7 +99,7 @@ def leave(origin: Origin) -> None:
 
 def _remember_body(environ: Environ, snapshot: Mapping[str, str], queues: Queues) -> SeekableBody | RecordedBody | None:
     text = snapshot.get("CONTENT_LENGTH", "")
-    length = int(text) if text.isdecimal() else None
+    length = int(text) if text.isdecimal() and len(text) <= LONGEST_LENGTH else None
     stream = environ.get("wsgi.input")
     if stream is None or length == 0:
         return None
@@ -110,6 +114,9 @@ def _remember_body(environ: Environ, snapshot: Mapping[str, str], queues: Queues
     body = RecordedBody(stream, length, limit)
     environ["wsgi.input"] = body
     return body
+
+
+_END: Any = object()  # of a response; None is an application's mistake, for the server to tell
 
 
 class _Response:
@@ -127,8 +134,8 @@ class _Response:
             parts = iter(self._iterable)
         while True:
             with context.active(self._origin):
-                part = next(parts, None)
-            if part is None:
+                part = next(parts, _END)
+            if part is _END:
                 return
             yield part
 
@@ -167,6 +174,7 @@ class TaskQueueFilter:
         self.app = app
         self.installation = install(configuration or read_keywords(queues, servers))
         self.lifecycle = Lifecycle(self.installation, self.replay, program)
+        self._has_warned = False
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request from outside."""
@@ -175,7 +183,17 @@ class TaskQueueFilter:
         self.lifecycle.request_came()
         environ.pop(TASK_KEY, None)
         environ.pop(ACKNOWLEDGEMENT_KEY, None)
+        if not self._has_warned and has_transaction(environ):
+            self._warn_of_order()
         return self._serve(environ, start_response)
+
+    def _warn_of_order(self) -> None:
+        self._has_warned = True
+        notices.tell(
+            notices.Event.WARNING,
+            detail="a transaction manager stands outside of the taskqueue filter: requests have a transaction, but "
+            "their tasks, which re-enter at the filter, have none; put it inside",
+        )
 
     def replay(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a replay: consumers call this, and nobody else."""

@@ -35,6 +35,14 @@ def never(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     raise AssertionError("this must not be run")
 
 
+def test_a_sealed_record_that_was_moved_to_another_queue_is_not_run():
+    record = claimed(keyring=Keyring([KEY]))
+    other = Queue(name="other", backend=LocalQueue(name="other"), keyring=Keyring([KEY]))
+    finished = attempt(Claim(record), never, other, SETTINGS)
+    assert finished.settlement.state == "dead"
+    assert "was moved in the store" in outcome_of(finished).reason
+
+
 def test_a_claim_is_replayed_and_judged(site: Site):
     claim = Claim(claimed("/a"))
     finished = attempt(claim, answering(body=b"fine"), OPEN, SETTINGS)

@@ -348,12 +348,24 @@ def test_the_text_of_an_exception_does_not_repeat_secrets_of_the_task():
     assert kept.error.endswith(": bad")
 
 
+def test_the_text_of_an_exception_does_not_repeat_a_single_cookie_of_the_task():
+    task = make_task("/a", headers=(("Cookie", "first=1; session=canary-cookie; last=2"),))
+    assert "canary" not in replayed(raising(ValueError("no session canary-cookie")), task).outcome.error
+
+
 class UnspeakableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
 
-@pytest.mark.parametrize("error", [UnspeakableError(), ValueError("\ud800"), SystemExit(3), KeyboardInterrupt()])
+class DeadlyError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("no text")
+
+
+@pytest.mark.parametrize(
+    "error", [UnspeakableError(), DeadlyError(), ValueError("\ud800"), SystemExit(3), KeyboardInterrupt()]
+)
 def test_any_exception_becomes_an_outcome_that_can_be_stored(error):
     judgement = replayed(raising(error))
     assert judgement.state == "scheduled"

@@ -4,7 +4,7 @@ import pytest
 from pyramid.config import Configurator
 from pyramid.response import Response
 
-from taskqueue import context, queues
+from taskqueue import context, notices, queues
 from taskqueue.errors import ConfigurationError
 from taskqueue.wsgi import TaskQueueFilter
 
@@ -53,7 +53,13 @@ def test_without_a_filter_the_settings_count():
 def test_without_both_there_is_one_local_queue():
     seen = []
     app = make_app(lambda request: Response(str(seen.append(dict(context.active_origin().queues)))))
-    call(app)
+    heard = []
+    notices.listen(heard.append)
+    try:
+        call(app)
+    finally:
+        notices.unlisten(heard.append)
+    assert "no taskqueue filter stands around" in "".join(notice.detail for notice in heard)
     assert {name: queue.type for name, queue in seen[0].items()} == {"default": "local"}
 
 

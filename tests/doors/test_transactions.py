@@ -112,6 +112,12 @@ def test_an_exception_aborts_and_passes(events):
     assert events == ["aborted"]
 
 
+def test_a_body_that_yields_none_aborts(events):
+    with pytest.raises(TypeError):
+        call(TransactionMiddleware(answering(events, body=(b"one", None, b"two"))))
+    assert events == ["aborted"]
+
+
 def test_an_exception_in_the_middle_of_the_body_aborts_and_nothing_leaves(events):
     def app(environ, start_response):
         environ["tm.manager"].get().join(Witness(events))

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 import taskqueue
 from taskqueue import context, notices, queues
+from taskqueue.errors import PayloadLostError
 from taskqueue.wsgi import TaskQueueFilter, TransactionMiddleware, task_only
 
+from ..serving import wait_until
 from .test_transactions import call
 
 
@@ -54,7 +56,10 @@ def stored(site):
     return site.installation.queues["default"].backend.list(("ready", "scheduled"))
 
 
-@given(st.text("XxTtAaSsKk_-", min_size=1, max_size=12), st.sampled_from(["X_TASK_", "X-TASK-", "X_TASK-", "X-TASK_"]))
+@given(
+    st.text("XxTtAaSsKk_-", min_size=1, max_size=12),
+    st.sampled_from(["X_TASK_", "X-TASK-", "X_TASK-", "X-TASK_", "x_task_", "x-Task-"]),
+)
 def test_no_spelling_of_a_task_header_passes_from_outside(suffix, prefix):
     seen = {}
 
@@ -64,7 +69,7 @@ def test_no_spelling_of_a_task_header_passes_from_outside(suffix, prefix):
 
     site = TaskQueueFilter(app, queues={"q": {"type": "sqlite", "path": "never-opened.db"}})
     call(site, {f"HTTP_{prefix}{suffix}": "forged", "HTTP_X_TASKS": "kept"})
-    assert [key for key in seen if "TASK" in key] == ["HTTP_X_TASKS"]
+    assert [key for key in seen if key.startswith("HTTP_") and "TASK" in key.upper()] == ["HTTP_X_TASKS"]
     assert context.active_origin() is None
 
 
@@ -146,6 +151,22 @@ def test_a_transaction_that_began_outside_of_the_filter_may_end_there(filtered, 
     assert not [notice for notice in heard if notice.event is notices.Event.DISCARDED]
 
 
+def test_a_task_whose_own_task_is_discarded_is_not_done(heard):
+    def app(environ, start_response):
+        taskqueue.add("/child" if taskqueue.current_task() else "/parent")
+        return ok(environ, start_response)
+
+    site = TaskQueueFilter(app, servers={"default": {"retry_max_count": 0}}, program="a-server")
+    try:
+        call(TransactionMiddleware(site))  # the wrong way round
+        assert [notice for notice in heard if "stands outside of the taskqueue filter" in notice.detail]
+        backend = site.installation.queues["default"].backend
+        wait_until(lambda: backend.list(("dead",)))
+        assert backend.counts().states["done"] == 0
+    finally:
+        site.installation.close()
+
+
 @pytest.mark.parametrize("length", ["5", None])
 @pytest.mark.parametrize("seekable", [True, False])
 @pytest.mark.parametrize("read", [0, 2, 5])
@@ -178,6 +199,27 @@ def test_a_body_is_copied_however_much_of_it_was_read(filtered, length, seekable
     (record,) = stored(site)
     assert taskqueue.get(record.id).payload == b"hello"
     assert rest == [b"hello"[read:]]
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3", "+5", " 5", "0x5", "5, 5"])
+def test_a_length_that_is_none_passes_and_its_body_is_not_taken_for_empty(filtered, length):
+    def app(environ, start_response):
+        with pytest.raises(PayloadLostError):
+            taskqueue.add("/copy", method="POST")
+        return ok(environ, start_response)
+
+    environ = {"REQUEST_METHOD": "POST", "wsgi.input": io.BytesIO(b"hello"), "CONTENT_LENGTH": length}
+    assert call(filtered(app), environ)[2] == b"fine"
+
+
+def test_a_response_that_yields_none_does_not_end_there(filtered):
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        yield None
+
+    environ = {}
+    setup_testing_defaults(environ)
+    assert list(filtered(app)(environ, lambda *_: None)) == [None]
 
 
 def test_it_keeps_the_rules_of_wsgi(filtered):

@@ -36,6 +36,11 @@ class Acknowledgement:
         """Whether it committed; None where no door let us see it."""
         return None if self.state is None else self.state == "committed"
 
+    def lose(self) -> None:
+        """What the replay added is lost, in a transaction that nobody ended: as bad as an abort."""
+        if self.state is None:
+            self.state = "aborted"
+
     # ---- the transaction calls these ----
 
     def sortKey(self) -> str:  # noqa: N802  # the name that the transaction library asks for

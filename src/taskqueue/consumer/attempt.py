@@ -86,6 +86,8 @@ def give_up(record: Record, queue: Queue, settings: ServerSettings, error: BaseE
 
 def _read(record: Record, queue: Queue) -> Task:
     task = decode(record, queue.keyring)
+    if queue.keyring and task.queue != queue.name:
+        raise BrokenSealError("the record was added to another queue, and was moved in the store; delete it")
     if task.wiped:
         # Such a record cannot be checked, and would be another request than the one that was added.
         raise BrokenSealError("the record's payload and credentials are gone, so it cannot be run; add it again")

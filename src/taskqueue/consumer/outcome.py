@@ -278,7 +278,7 @@ def _headers_to_keep(headers: Headers) -> Headers:
 def _error_to_keep(error: BaseException, task: Task) -> str:
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001  # an exception of the application, which may have any __str__
+    except BaseException:  # noqa: BLE001  # an exception of the application, which may have any __str__
         text = "(its text cannot be had)"
     for secret in _secrets_of(task):
         text = text.replace(secret, "…")
@@ -289,6 +289,8 @@ def _secrets_of(task: Task) -> Iterable[str]:
     """What an exception's text should not repeat: credentials, the payload, the query."""
     values = [value for name, value in task.headers if is_secret_header(name)]
     values += [value.partition(" ")[2] for value in values]  # the credentials without their scheme
+    cookies = [value for name, value in task.headers if name.lower() == "cookie"]
+    values += [pair.partition("=")[2].strip() for value in cookies for pair in value.split(";")]
     values.append(task.url.partition("?")[2])
     values.append((task.payload or b"").decode("utf-8", "replace"))
     return sorted((value for value in values if len(value) >= SECRET_CHARACTERS), key=len, reverse=True)

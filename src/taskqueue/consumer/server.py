@@ -313,7 +313,7 @@ class Consumer:
     def _perform(self, claim: Claim) -> None:
         try:
             finished = attempt(claim, self._application, self._queue, self._settings)
-        except Exception as error:  # noqa: BLE001  # whatever went wrong, the claim must be settled
+        except BaseException as error:  # noqa: BLE001  # whatever went wrong, the claim must be settled
             finished = give_up(claim.record, self._queue, self._settings, error)
         with self._lock:
             if finished.duration_seconds is not None:

@@ -89,7 +89,10 @@ _LINES: Mapping[Event, tuple[int, Callable[[Notice], str]]] = {
     Event.RETRIED: (logging.WARNING, _task_line),
     Event.DEAD: (logging.ERROR, _task_line),
     Event.RETURNED: (logging.INFO, _ids_line("given back before it started")),
-    Event.REFUSED: (logging.WARNING, _ids_line("settled too late: it had been taken back meanwhile, and may run twice")),
+    Event.REFUSED: (
+        logging.WARNING,
+        _ids_line("settled too late: it had been taken back meanwhile, and may run twice"),
+    ),
     Event.UNREADABLE: (logging.ERROR, _ids_line("cannot be run")),
     Event.OVERDUE: (logging.ERROR, _overdue_line),
     Event.RECLAIMED: (logging.WARNING, _ids_line("taken back from a process that is gone; ready again")),

@@ -36,6 +36,7 @@ from ..keeper import process_keeper
 from ..notices import Event
 from ..queues import Queue
 from ..record import Envelope, Task, encode_part
+from . import forgotten
 
 BUDGET_SECONDS = 2.0
 
@@ -111,6 +112,7 @@ def join(transaction_manager: Any, origin: Origin | None) -> TaskDataManager:
     fresh = TaskDataManager(current, transaction_manager)
     current.join(fresh)
     current.set_data(_DATA_KEY, fresh)
+    forgotten.watch(fresh)
     if origin is not None:
         origin.joined.append(fresh)
     return fresh
