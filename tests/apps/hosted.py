@@ -51,9 +51,19 @@ def work():
 
 def block():
     note(did="began")
+    pause = threading.Event()
     with (FOLDER / "gate").open() as gate:
-        fcntl.flock(gate, fcntl.LOCK_SH)
+        while not _is_open(gate):
+            pause.wait(0.01)  # not in the lock: a signal would wait there for it as well
     note(did="ended")
+
+
+def _is_open(gate):
+    try:
+        fcntl.flock(gate, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def fork():
@@ -96,7 +106,7 @@ if "HOSTED_BY_INI" not in os.environ:
                 "consume": os.environ.get("HOSTED_CONSUME", "auto"),
                 "lease": "2",
                 "renew": "0.5",
-                "grace": "10",
+                "grace": os.environ.get("HOSTED_GRACE", "10"),
             }
         },
     )

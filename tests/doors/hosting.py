@@ -1,4 +1,4 @@
-"""One bare application under any server: how each is started, which of its processes serve, and what became of tasks."""
+"""One bare application under any server: how each is started, which processes serve, and what became of tasks."""
 
 import dataclasses
 import fcntl
@@ -16,7 +16,7 @@ BIN = Path(sys.executable).parent
 ALL = 10_000
 
 GUNICORN = ("gunicorn", "--no-control-socket", "--bind", "127.0.0.1:0")
-UWSGI = ("uwsgi", "--http-socket", "127.0.0.1:0", "--module", "hosted", "--die-on-term", "--master")
+UWSGI = ("uwsgi", "--http-socket", "127.0.0.1:0", "--module", "hosted", "--die-on-term", "--master", "--no-orphans")
 
 INI = """\
 [app:main]

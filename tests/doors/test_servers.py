@@ -1,10 +1,10 @@
-"""The servers that sites run under, each as its users start it: who consumes, what a stop does, and what comes after."""
+"""The servers that sites run under, each as its users start it: who consumes, and what a stop or a reload does."""
 
 import contextlib
 import os
 import signal
-import sys
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -13,6 +13,8 @@ from ..serving import wait_until
 from .hosting import BIN, SERVERS, Hosted, browser_of, workers_of
 
 pytestmark = pytest.mark.process
+
+GENEROUS_SECONDS = 9.0  # of a grace of one, and what servers and a busy machine take beside it
 
 
 @pytest.fixture
@@ -43,6 +45,7 @@ def test_exactly_who_serves_consumes_and_a_stop_under_load_loses_nothing_and_spe
     second = hosted.serve(server, limit=20)
     if server.waits_for_a_request:
         browser_of(second).get("/pid")
+    hosted.wait_for_consuming([second.pid] if server.serves_itself else workers_of(second))
     ran = hosted.effects.wait_for(150, did="work")
     assert len({effect["task"] for effect in ran}) == 150
     assert second.end(signal.SIGTERM) == server.status
@@ -208,6 +211,19 @@ def test_a_worker_that_is_told_to_end_claims_no_more_although_a_request_keeps_it
     hosted.open_gate()
     assert process.wait() == 0
     request.join()
+
+
+@pytest.mark.parametrize("name", ["waitress-serve", "gunicorn --threads", "uwsgi"])
+def test_no_server_waits_for_tasks_beyond_the_grace(hosted, name):
+    process = hosted.serve(name, env={"HOSTED_GRACE": "1"})
+    browser = browser_of(process)
+    browser.get("/add", url="/block", count=2)
+    hosted.effects.wait_for(2, did="began")
+    began = time.monotonic()
+    assert process.end(signal.SIGTERM) == 0
+    assert 1 <= time.monotonic() - began < GENEROUS_SECONDS
+    assert {(task.state, task.attempts) for task in hosted.tasks()} == {("running", 0)}
+    assert not [each for each in hosted.queue.owners() if each.alive]
 
 
 def test_what_a_server_kills_before_its_tasks_end_runs_again(hosted):
