@@ -115,7 +115,8 @@ class Workbench:
 
 def set_up(namespace: dict[str, Any]) -> None:
     """Before the first block of a document."""
-    namespace[BENCH] = Workbench()
+    bench = namespace[BENCH] = Workbench()
+    namespace["__file__"] = str(bench.folder / "document.py")  # blocks without a name are one module
 
 
 def tear_down(namespace: dict[str, Any]) -> None:

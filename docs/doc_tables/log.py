@@ -25,6 +25,7 @@ SAMPLE_OUTCOMES = {
         state="dead", reason="answered 302", status=302, attempt=1, headers=(("Location", "https://example.org/login"),)
     ),
 }
+ABOUT_THE_PROCESS = {Event.DISCARDED, Event.REMARK}  # no queue is told
 SAMPLE_DETAILS = {
     Event.DISCARDED: "the request '/order' ended, and its transaction has neither committed nor aborted: …",
     Event.UNREADABLE: "the record's seal is broken: …; it is dead, and was not run",
@@ -32,6 +33,8 @@ SAMPLE_DETAILS = {
     Event.BACKEND_DOWN: "/srv/site/var/tasks.db: database or disk is full; make room on its file system",
     Event.CONSUMER_STARTED: "4 at the same time",
     Event.CONSUMER_FAILED: "RuntimeError: …",
+    Event.CONSUMER_REFUSED: "uWSGI runs no threads in this process: …",
+    Event.REMARK: "consumers start now, with the first request of this process",
     Event.WARNING: "it is local: its tasks live in this process's memory only, and end with it",
 }
 
@@ -39,12 +42,12 @@ SAMPLE_DETAILS = {
 def sample(event: Event) -> Notice:
     """A notice as it might be told."""
     about_consumers = {Event.CONSUMER_STARTED, Event.CONSUMER_STOPPING, Event.CONSUMER_STOPPED, Event.CONSUMER_FAILED}
-    about_backends = {Event.BACKEND_DOWN, Event.BACKEND_UP, Event.WARNING}
+    about_backends = {Event.BACKEND_DOWN, Event.BACKEND_UP, Event.CONSUMER_REFUSED, Event.REMARK, Event.WARNING}
     about_one = {Event.ADDED, Event.STARTED, Event.OVERDUE, *SAMPLE_OUTCOMES}
     about_many = set(Event) - about_consumers - about_backends - about_one
     return Notice(
         event=event,
-        queue="default",
+        queue="" if event in ABOUT_THE_PROCESS else "default",
         consumer="default" if event in about_consumers else "",
         task=SAMPLE_TASK if event in about_one else None,
         task_ids=(SAMPLE_ID,) if event in about_many else (),

@@ -70,6 +70,21 @@ class Site:
         self.backend(queue).beat(owner, 60, 5)
         return owner.id
 
+    def killed_owner(self, queue="default", consumers=("default",), act=None):
+        """The id of an owner whose process has ended without retiring; ``act`` is called while it is alive."""
+        installation = Installation(read_ini(self.ini))
+        backend = installation.queues[queue].backend
+        owner = Owner(id=new_id(), host="a-host", pid=4321, started_at=1_700_000_000.0, consumers=consumers)
+        backend.beat(owner, 60, 5)
+        if act is not None:
+            act(owner.id)
+        backend.close()  # frees its lock, as the end of its process does
+        return owner.id
+
+    def change_owner(self, owner, queue="default", **columns):
+        """Write into the store behind everybody's back."""
+        self._change("owner", owner, queue, columns)
+
     def claim(self, owner, queue="default"):
         """The one task that is claimed."""
         (record,) = self.backend(queue).exchange(owner, "default", [], 1).claimed
@@ -111,9 +126,12 @@ class Site:
 
     def change_row(self, task_id, queue="default", **columns):
         """Write into the store behind everybody's back."""
+        self._change("task", task_id, queue, columns)
+
+    def _change(self, table, row_id, queue, columns):
         with sqlite3.connect(self.folder / f"{queue}.db") as connection:
             changes = ", ".join(f"{name} = ?" for name in columns)
-            connection.execute(f"UPDATE task SET {changes} WHERE id = ?", [*columns.values(), task_id])
+            connection.execute(f"UPDATE {table} SET {changes} WHERE id = ?", [*columns.values(), row_id])
         connection.close()
 
     def close(self):

@@ -196,3 +196,22 @@ def test_whatever_a_foreign_backend_raises_is_one_line_and_status_1(run, make_si
     ran = run("check", site.ini)
     assert ran.status == 1
     assert "    not reachable: out\\nof order\n" in ran.out
+
+
+@pytest.mark.parametrize("written", ["var/tasks.db", "%(here)s/var/tasks.db"])
+def test_the_path_of_a_file_is_shown_in_full(run, make_site, monkeypatch, written):
+    site = make_site(f"[taskqueue:default]\ntype = sqlite\npath = {written}\n")
+    monkeypatch.chdir(site.folder)
+    full = str(site.folder / "var" / "tasks.db")
+    assert options_shown(run("check", "app.ini").out, "queue default")["path"] == ("*", full)
+    assert run("check", "app.ini", "--json").document["queues"][0]["options"]["path"] == full
+
+
+def test_what_an_application_would_lack_is_warned_of(run, make_site):
+    site = make_site()
+    site.ini.write_text(site.ini.read_text() + "[app:main]\nuse = egg:shop\n")
+    text, document = run("check", site.ini), run("check", site.ini, "--json").document
+    (warning,) = document["warnings"]
+    assert warning.startswith("app.ini: nothing in this file uses the taskqueue filter")
+    assert text.status == 0
+    assert f"warning: {warning}" in text.out.splitlines()

@@ -83,6 +83,7 @@ def test_json_has_stable_keys_and_iso_times(run, site):
         "id",
         "queue",
         "state",
+        "suspect",
         "method",
         "path",
         "user",
@@ -105,6 +106,18 @@ def test_a_record_that_cannot_be_read_is_listed_with_the_reason(run, site):
     ran = run("list", site.ini)
     assert ran.status == 0
     assert f"{task_id}  default  ready  -    0      -     -       ?     the stored record cannot be read" in ran.out
+
+
+def test_a_suspect_is_told_beside_its_state(run, site):
+    suspect = site.publish()
+    site.killed_owner(act=site.claim)
+    site.backend().reclaim(3)
+    other = site.publish()
+    rows = {line.split()[0]: line for line in run("list", site.ini).out.splitlines()}
+    assert "  ready, suspect  " in rows[suspect]
+    assert "suspect" not in rows[other]
+    shown = {each["id"]: (each["state"], each["suspect"]) for each in run("list", site.ini, "--json").document}
+    assert shown == {suspect: ("ready", True), other: ("ready", False)}
 
 
 # ---- show --------------------------------------------------------------------------------------------------------

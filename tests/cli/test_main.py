@@ -186,6 +186,47 @@ def test_a_closed_pipe_is_silent(site):
     assert (ran.returncode, ran.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"),
+    [
+        (["list"], ""),
+        (["list"], "1"),
+        (["list", "--json"], ""),
+        (["list", "--json"], "1"),
+        (["check", "--help"], ""),
+        (["xyzzy"], ""),
+    ],
+)
+def test_a_full_disk_behind_the_output_is_one_line(site, arguments, unbuffered):
+    for number in range(50):
+        site.publish(f"/{number}")
+    verb, *others = arguments
+    command = [sys.executable, "-m", "taskqueue", verb, str(site.ini), *others]
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+            text=True,
+        )
+    (line,) = ran.stderr.splitlines()
+    if verb == "xyzzy":
+        assert (ran.returncode, "no verb" in line) == (2, True)
+    else:
+        said = "taskqueue: the output cannot be written: No space left on device"
+        assert (ran.returncode, line) == (1, said)
+
+
+def test_a_full_disk_behind_everything_leaves_the_exit_status(site):
+    command = [sys.executable, "-m", "taskqueue", "show", str(site.ini), "unknown"]
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(command, stdout=full, stderr=full, timeout=PATIENCE_SECONDS, check=False)
+    assert ran.returncode == 1
+
+
 def test_a_terminal_that_knows_ascii_only_gets_everything(site):
     site.publish("/work?a=1")
     ran = python("show", site.ini, site.publish("/work?a=1"), env={**os.environ, "PYTHONIOENCODING": "ascii"})

@@ -116,10 +116,19 @@ def test_an_unknown_task_cannot_be_deleted(run, site):
     assert ran.complaint == f"no task '{task_id}' in default, mail: it is unknown, or gone"
 
 
-def test_delete_needs_an_id(run, site):
-    ran = run("delete", site.ini)
+@pytest.mark.parametrize("dead", [(), ("--dead",)])
+def test_delete_without_ids_names_the_verb_that_takes_all_dead_ones(run, site, dead):
+    task_id = site.finish("dead")
+    ran = run("delete", site.ini, *dead)
     assert ran.status == 2
-    assert "required: ID" in ran.complaint
+    assert ran.complaint.endswith(f"all that are dead go with: taskqueue purge {site.ini} --state dead")
+    assert site.state(task_id) == "dead"
+
+
+def test_delete_takes_no_ids_beside_dead(run, site):
+    task_id = site.finish("dead")
+    assert run("delete", site.ini, task_id, "--dead").status == 2
+    assert site.state(task_id) == "dead"
 
 
 # ---- purge -------------------------------------------------------------------------------------------------------

@@ -130,7 +130,7 @@ def test_tasks_are_run_until_a_signal_comes(make_shop):
         assert process.end(signal.SIGTERM) == 0
     assert shop.state(task_id) == "done"
     assert "SIGTERM: stopping" in process.output
-    assert [owner.alive for owner in shop.backend().owners()] == [False]
+    assert list(shop.backend().owners()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -146,6 +146,16 @@ def test_what_runs_is_finished_before_the_end(make_shop, number):
         assert process.wait() == 0
     assert shop.state(task_id) == "done"
     assert "Traceback" not in process.output
+
+
+def test_a_signal_that_came_while_it_was_stopped_ends_it_when_it_goes_on(make_shop):
+    shop = make_shop()
+    with shop.serve() as process:
+        process.wait_for_line(STARTED)
+        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGCONT):
+            process.popen.send_signal(number)
+        assert process.wait() == 0
+    assert "SIGTERM: stopping" in process.output
 
 
 def test_a_second_signal_ends_it_at_once(make_shop):

@@ -1,3 +1,5 @@
+import os
+import re
 import time
 
 import pytest
@@ -91,8 +93,7 @@ def test_an_owner_that_only_adds_is_no_consumer(run, busy):
 
 
 def test_owners_are_shown_with_host_and_process(run, busy):
-    gone = busy.owner(consumers=("default",))
-    busy.backend().retire(gone)
+    gone = busy.killed_owner()
     ran = run("status", busy.ini, "--json")
     owners = {owner["id"]: owner for owner in ran.document["owners"]}
     assert owners[busy.consumer]["alive"] is True
@@ -107,11 +108,20 @@ def test_owners_are_shown_with_host_and_process(run, busy):
 
 
 def test_gone_owners_that_consumed_nothing_are_only_counted(run, busy):
-    gone = busy.owner(consumers=())
-    busy.backend().retire(gone)
+    gone = busy.killed_owner(consumers=())
     out = run("status", busy.ini).out
     assert gone not in out
     assert "1 owner gone that consumed nothing" in out
+
+
+def test_who_has_stopped_cleanly_is_not_told_of(run, busy):
+    gone = [busy.owner(), busy.owner(consumers=())]
+    for owner in gone:
+        busy.backend().retire(owner)
+    assert run("add", busy.ini, "/work").status == 0
+    document = run("status", busy.ini, "--json").document
+    assert [owner["id"] for owner in document["owners"]] == [busy.consumer]
+    assert "gone" not in run("status", busy.ini).out
 
 
 def test_what_runs_is_shown_without_its_query(run, busy):
@@ -120,9 +130,10 @@ def test_what_runs_is_shown_without_its_query(run, busy):
     ran = run("status", busy.ini)
     assert ran.status == 0
     row = next(line for line in ran.out.splitlines() if task_id in line)
-    assert row.split() == [task_id, "default", "/report", "ann", "0", "s", "a-host"]
+    assert row.split() == [task_id, "default", "/report", "ann", "0", "s", "a-host", str(os.getpid())]
     (running,) = run("status", busy.ini, "--json").document["running"]
     assert (running["path"], running["user"], running["host"]) == ("/report", "ann", "a-host")
+    assert (running["pid"], running["owner_alive"]) == (os.getpid(), True)
     assert 0 <= running["running_seconds"] < HOUR
 
 
@@ -140,6 +151,70 @@ def test_a_task_is_stuck_past_the_deadline_of_its_own_consumer(run, busy, consum
         assert problem.startswith(f"queue 'default': task {task_id} (/slow) is stuck: it has been running for ")
 
 
+# ---- owners that died ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def orphan(busy):
+    """A running task whose owner was killed."""
+    task_id = busy.publish("/deadly")
+    busy.killer = busy.killed_owner(act=busy.claim)
+    assert busy.state(task_id) == "running"
+    return task_id
+
+
+def test_a_task_whose_owner_was_just_killed_is_nothing_wrong_yet(run, busy, orphan):
+    ran = run("status", busy.ini)
+    assert ran.status == 0
+    assert re.search(
+        r"^- queue 'default': 1 task running, and its owner is gone; taken back within 7\d s$", ran.out, re.M
+    )
+    row = next(line for line in ran.out.splitlines() if line.startswith(orphan))
+    assert row.split()[-4:] == ["a-host", "4321", "owner", "gone"]
+    document = run("status", busy.ini, "--json").document
+    assert document["problems"] == []
+    assert document["notes"][0].startswith("queue 'default': 1 task running, and its owner is gone")
+    assert [each["owner_alive"] for each in document["running"]] == [False]
+
+
+def test_nobody_takes_back_where_nobody_consumes(run, busy, orphan):
+    busy.backend().retire(busy.consumer)
+    ran = run("status", busy.ini)
+    assert "1 task running, and its owner is gone; taken back once a consumer runs\n" in ran.out
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(70, 0), (80, 1)])
+def test_a_task_that_is_not_taken_back_in_time_is_status_1(run, busy, orphan, seconds, status):
+    busy.change_owner(busy.killer, seen_at=time.time() - seconds)
+    ran = run("status", busy.ini, "--json")
+    assert ran.status == status
+    assert len(ran.document["problems"]) == status
+    if status:
+        assert "its owner is gone for 80 s; it should have been taken back within 75 s" in ran.document["problems"][0]
+
+
+def test_a_task_whose_owner_is_gone_is_not_called_stuck(run, busy, orphan):
+    busy.change_row(orphan, claimed_at=time.time() - 9 * HOUR)
+    assert "stuck" not in run("status", busy.ini).out
+
+
+def test_suspects_are_counted_and_explained(run, busy, orphan):
+    busy.publish()
+    busy.backend().reclaim(3)
+    ran = run("status", busy.ini)
+    assert ran.status == 0
+    assert "- queue 'default': 1 suspect, which ran when a process died: such a task runs by itself" in ran.out
+    (queue,) = run("status", busy.ini, "--json").document["queues"]
+    assert (queue["suspects"], queue["counts"]["ready"]) == (1, 2)
+
+
+def test_a_suspect_that_runs_is_counted_too(run, busy, orphan):
+    busy.backend().reclaim(3)
+    busy.backend().exchange(busy.consumer, "default", [], 1, alone=True)
+    (queue,) = run("status", busy.ini, "--json").document["queues"]
+    assert (queue["suspects"], queue["counts"]["running"]) == (1, 1)
+
+
 def test_held_tasks_are_status_1_in_words(run, busy):
     busy.hold()
     ran = run("status", busy.ini)
@@ -148,7 +223,26 @@ def test_held_tasks_are_status_1_in_words(run, busy):
     assert "1 task held, as nobody knows whether their transaction committed" in ran.out
 
 
-def test_a_paused_queue_is_shown_and_is_nothing_wrong(run, busy):
+def test_a_paused_queue_whose_tasks_wait_is_status_1_in_words(run, busy):
+    busy.backend().pause()
+    for _ in range(3):
+        busy.publish()
+    ran = run("status", busy.ini)
+    assert ran.status == 1
+    assert f"! queue 'default' is paused, and 3 tasks wait: taskqueue resume {busy.ini}\n" in ran.out
+    assert run(*ran.out.partition("taskqueue ")[2].split()).status == 0
+    assert run("status", busy.ini).status == 0
+
+
+def test_what_is_paused_among_several_queues_is_named(run, site):
+    site.owner("mail")
+    site.publish(queue="mail")
+    site.backend("mail").pause()
+    (problem,) = run("status", site.ini, "-q", "mail", "--json").document["problems"]
+    assert problem == f"queue 'mail' is paused, and 1 task waits: taskqueue resume {site.ini} --queue mail"
+
+
+def test_a_paused_queue_in_which_nothing_waits_is_shown_and_is_nothing_wrong(run, busy):
     busy.backend().pause()
     ran = run("status", busy.ini)
     assert ran.status == 0

@@ -111,6 +111,33 @@ def test_an_application_that_cannot_be_loaded_is_one_line(module, text, target, 
     assert reason in line
 
 
+def test_a_module_that_is_not_found_gets_a_hint_where_to_run_it(module):
+    ran = in_process(module(""), "list", "shopp.web:app")
+    assert ran.stderr.endswith("; run it in the folder that holds shopp, or name that folder in PYTHONPATH\n")
+
+
+def test_a_module_that_another_one_lacks_gets_no_hint(module):
+    ran = in_process(module("import no_such_module"), "list", "shop:app")
+    assert "No module named 'no_such_module'" in ran.stderr
+    assert "PYTHONPATH" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "suggestion"),
+    [
+        ("shop", "shop:app, where app is the application's name in that module?"),
+        ("shop.py", "shop:app?"),
+        ("shop.py:web.app", "shop:web.app?"),
+        ("src/shop.py:app", "shop:app, in the folder src/?"),
+    ],
+)
+def test_a_module_that_is_named_otherwise_gets_a_suggestion(run, in_folder, target, suggestion):
+    (in_folder / "shop.py").write_text("app = None\n")
+    ran = run("list", target)
+    assert ran.status == 2
+    assert ran.complaint.endswith(f"; did you mean {suggestion}")
+
+
 def test_the_line_of_an_application_that_raises_is_named(module):
     folder = module("def fail():\n    raise RuntimeError('no')\nfail()")
     ran = in_process(folder, "list", "shop:app")

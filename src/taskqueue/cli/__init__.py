@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from .. import demo
 from ..errors import ConfigurationError, InvalidTaskError, TaskQueueError, UnknownQueueError
 from . import add, check, look, mend, serve, status
-from .screen import Screen
+from .screen import OutputError, Screen, flush
 from .target import close_targets
 from .verb import FAILED, MISUSED, OK, UsageError, Verb, did_you_mean
 
@@ -41,15 +41,13 @@ _RUNNERS: Mapping[str, Callable[[Sequence[str]], int]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status. Without ``arguments`` those of the process."""
     try:
-        exit_status = _run(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()
+        exit_status = _leave_with(list(sys.argv[1:] if arguments is None else arguments))
+        flush()
     except BrokenPipeError:
         return _pipe_closed()
     except KeyboardInterrupt:
         Screen().clear_progress()
         return INTERRUPTED
-    except SystemExit as leaving:  # --help, and doors that have said their line themselves
-        return leaving.code if isinstance(leaving.code, int) else OK if leaving.code is None else FAILED
     except (UsageError, ConfigurationError, InvalidTaskError, UnknownQueueError) as error:
         return _complain(error, MISUSED)
     except (TaskQueueError, OSError) as error:
@@ -57,6 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         close_targets()
     return exit_status
+
+
+def _leave_with(arguments: Sequence[str]) -> int:
+    try:
+        return _run(arguments)
+    except SystemExit as leaving:  # --help, and doors that have said their line themselves
+        return leaving.code if isinstance(leaving.code, int) else OK if leaving.code is None else FAILED
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -84,18 +89,34 @@ def _prepare_streams() -> None:
 
 
 def _complain(error: Exception, exit_status: int) -> int:
+    text = str(error) or type(error).__name__
     try:
-        Screen().note(str(error) or type(error).__name__)
+        if isinstance(error, OutputError):
+            _discard_output()
+        sys.stdout.flush()
     except BrokenPipeError:
         return _pipe_closed()
+    except OSError:
+        _discard_output()
+    try:
+        Screen().note(text)
+    except BrokenPipeError:
+        return _pipe_closed()
+    except OSError:
+        return exit_status  # there is nowhere left to say it
     return exit_status
 
 
 def _pipe_closed() -> int:
-    """Whoever read our output has left; the interpreter must not complain about it when it flushes at its end."""
+    """Whoever read our output has left."""
+    _discard_output()
+    return PIPE_CLOSED
+
+
+def _discard_output() -> None:
+    """The interpreter must not complain about what cannot be written when it flushes at its end."""
     with contextlib.suppress(OSError, ValueError):  # standard output may be no file here
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return PIPE_CLOSED
 
 
 def _no_such_verb(word: str, others: Sequence[str]) -> str:

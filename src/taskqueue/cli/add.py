@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -28,8 +29,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-d", "--payload", metavar="TEXT", help="the body; @FILE for a file, - for standard input")
     parser.add_argument("--delay", type=setting(duration()), help="not before so long from now, such as 30 s or 2 h")
-    parser.add_argument("--priority", type=int, default=0, help="higher ones run first (0)")
+    parser.add_argument("--priority", type=setting(_priority), default=0, help="higher ones run first (0)")
     parser.add_argument("--max-attempts", type=setting(whole_number(1)), help="in place of the consumer's limit")
+
+
+def _priority(text: str) -> int:
+    if not re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", text):
+        raise ValueError("a whole number, the higher the sooner")
+    return int(text)
 
 
 def _param(text: str) -> tuple[str, str]:

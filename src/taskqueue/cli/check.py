@@ -15,8 +15,9 @@ from ..configure import Installation, backend_options
 from ..queues import Queue
 from ..record import is_secret_header
 from ..settings import QUEUE_OPTIONS, SERVER_OPTIONS, Option, QueueSettings, ServerSettings
+from . import wiring
 from .screen import Screen, Word, duration, size
-from .target import Target, open_target
+from .target import Target, ini_file_of, open_target
 from .verb import FAILED, OK, Verb
 
 REACH_SECONDS = 10.0
@@ -33,7 +34,8 @@ def run(arguments: argparse.Namespace, screen: Screen) -> int:
     target = open_target(arguments.target)
     installation = target.installation
     reached = {queue.name: _reach(target, queue) for queue in installation.queues.values()}
-    warnings = _warnings(installation)
+    file = ini_file_of(arguments.target)
+    warnings = _warnings(installation) + (wiring.warnings(file) if file is not None else [])
     screen.document(_as_document(target, reached, warnings))
     _print(screen, target, reached, warnings)
     return OK if all(error is None for error, _words in reached.values()) else FAILED
@@ -43,9 +45,15 @@ def run(arguments: argparse.Namespace, screen: Screen) -> int:
 
 
 def _queue_options(queue: QueueSettings) -> list[tuple[Option, Any]]:
-    own = [(option, queue.backend_options[option.name]) for option in backend_options(queue.type)]
+    own = [(option, _own_value(queue, option)) for option in backend_options(queue.type)]
     common = [(option, getattr(queue, option.name)) for option in QUEUE_OPTIONS if option.name != _KEY_FILE]
     return common[:1] + own + common[1:]
+
+
+def _own_value(queue: QueueSettings, option: Option) -> Any:
+    value = queue.backend_options[option.name]
+    # A relative path is another one in another folder: whoever compares two instances sees it here.
+    return os.path.abspath(value) if queue.type == "sqlite" and option.name == "path" else value
 
 
 def _server_options(server: ServerSettings) -> list[tuple[Option, Any]]:
@@ -95,6 +103,8 @@ def _plain(option: Option, value: Any) -> Any:
 def _reach(target: Target, queue: Queue) -> tuple[str | None, str]:
     """Why a queue's store cannot be reached, None when it can; and what to say of one that can."""
     if "shared" not in queue.backend.capabilities:
+        if "durable" in queue.backend.capabilities:
+            return None, "of one process at a time; it was not looked at, as that is the one that serves"
         return None, "in the memory of the process that serves; its tasks end with it"
     file = target.file_of(queue)
     if file is not None and not file.exists():
@@ -211,7 +221,8 @@ VERBS = (
         _arguments,
         description=(
             "Each option is shown with its value; * marks those that differ from the default. Keys and passwords are\n"
-            "shown as (set). The exit status is 1 when a store cannot be reached, 2 when the configuration is wrong."
+            "shown as (set). Lines that begin with `warning:` tell what an application served from an ini file would\n"
+            "lack. The exit status is 1 when a store cannot be reached, 2 when the configuration is wrong."
         ),
         examples=("check app.ini", "check app.ini --json", "check myapp:app"),
         has_queue=False,

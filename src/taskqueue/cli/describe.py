@@ -67,6 +67,11 @@ def read(queue: Queue, record: Record) -> Described:
         return Described(queue, record, None, problem)
 
 
+def state(record: Record) -> str:
+    """The state of a record in a list, and whether it is to run by itself."""
+    return f"{record.state}, suspect" if record.suspect and record.state in ("ready", "running") else record.state
+
+
 def brief(described: Described) -> dict[str, Any]:
     """A record in a list."""
     record, task = described.record, described.task
@@ -74,6 +79,7 @@ def brief(described: Described) -> dict[str, Any]:
         "id": record.id,
         "queue": described.queue.name,
         "state": record.state,
+        "suspect": record.suspect,
         "method": task.method if task is not None else None,
         "path": task.path if task is not None else None,
         "user": described.user,

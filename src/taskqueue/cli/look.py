@@ -78,7 +78,7 @@ def _list_row(each: Described, now: float) -> list[Word]:
     return [
         record.id,
         each.queue.name,
-        (record.state, STATE_COLOURS.get(record.state, "")),
+        (describe.state(record), STATE_COLOURS.get(record.state, "")),
         age(now - task.added_at) if task is not None else "-",
         str(record.attempts),
         each.user or "-",

@@ -124,8 +124,17 @@ def _why_not_retried(_queue: Queue, record: Record) -> str:
 # ---- delete ------------------------------------------------------------------------------------------------------
 
 
+def _delete_arguments(parser: argparse.ArgumentParser) -> None:
+    _ids_argument(parser, "*")
+    parser.add_argument("--dead", action="store_true", help=argparse.SUPPRESS)  # who knows `retry` tries it
+
+
 def run_delete(arguments: argparse.Namespace, screen: Screen) -> int:
     """Forget tasks."""
+    if arguments.dead or not arguments.ids:
+        raise UsageError(
+            f"delete: takes ids of tasks; all that are dead go with: taskqueue purge {arguments.target} --state dead"
+        )
     queues = open_target(arguments.target).reach(arguments.queue, screen)
     changed, refused = _change_ids(
         queues, arguments.ids, lambda queue, ids: queue.backend.delete(ids), lambda _queue, record: _why_kept(record)
@@ -269,7 +278,7 @@ VERBS = (
         "delete",
         "forget tasks that do not run",
         run_delete,
-        _ids_argument,
+        _delete_arguments,
         examples=("delete app.ini ID", "delete app.ini ID ID --json"),
     ),
     Verb(

@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
+
+from ..errors import TaskQueueError
 
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "faint": "2"}
 STATE_COLOURS = {"running": "green", "dead": "red", "held": "yellow", "done": "faint"}
@@ -68,6 +71,10 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
+class OutputError(TaskQueueError):
+    """Standard output takes no more, as on a disk that is full."""
+
+
 class Screen:
     """Standard output and standard error, as far as one verb may use them."""
 
@@ -81,7 +88,7 @@ class Screen:
     def line(self, *words: Word) -> None:
         """One line for people; nothing when a script asked for JSON."""
         if not self.as_json:
-            sys.stdout.write("".join(self._paint(word) for word in words).rstrip() + "\n")
+            _write("".join(self._paint(word) for word in words).rstrip() + "\n")
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[Word]]) -> None:
         """Aligned columns under headings."""
@@ -94,7 +101,7 @@ class Screen:
         """The one JSON document, when a script asked for it."""
         if self.as_json:
             # ASCII only: what is not is spelled out, control characters and DEL included.
-            sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True, default=str) + "\n")
+            _write(json.dumps(value, indent=2, ensure_ascii=True, default=str) + "\n")
 
     def note(self, text: str) -> None:
         """One line on standard error."""
@@ -124,6 +131,27 @@ class Screen:
         if isinstance(word, str) or not self._has_colour or not word[1] or not text:
             return text
         return f"\x1b[{COLOURS[word[1]]}m{text}\x1b[0m"
+
+
+def flush() -> None:
+    """Write out what standard output still holds back."""
+    with _telling_unwritable():
+        sys.stdout.flush()
+
+
+def _write(text: str) -> None:
+    with _telling_unwritable():
+        sys.stdout.write(text)
+
+
+@contextmanager
+def _telling_unwritable() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"the output cannot be written: {error.strerror}") from None
 
 
 def _text(word: Word) -> str:

@@ -111,13 +111,16 @@ def _has_log_sections(file: Path) -> bool:
 class _Signals:
     """SIGTERM and SIGINT as something to wait for; the second one ends the process at once.
 
-    The handler may interrupt the main thread anywhere, inside a lock of an Event or of logging, too: so it writes a
-    byte to a pipe, and nothing else. Blocking the signals and ``sigwait`` would do as well here, but processes that a
-    task starts would inherit the mask, and could not be stopped.
+    Python writes the number of each signal to a pipe, from whatever thread the kernel chose to interrupt: handlers run
+    in the main thread only, which sleeps on when another one was chosen, as after SIGSTOP and SIGCONT. Blocking the
+    signals and ``sigwait`` would do as well here, but processes that a task starts would inherit the mask, and could
+    not be stopped.
     """
 
     def __enter__(self) -> _Signals:
         self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._previous_writer = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._came = False
         self._previous: dict[int, Any] = {each: signal.signal(each, self._handle) for each in SIGNALS}
         return self
@@ -127,18 +130,20 @@ class _Signals:
     ) -> None:
         for number, previous in self._previous.items():
             signal.signal(number, previous)
+        signal.set_wakeup_fd(self._previous_writer)
         os.close(self._reader)
         os.close(self._writer)
 
     def wait(self) -> str:
         """The name of the first signal that came, or comes."""
-        return signal.Signals(os.read(self._reader, 1)[0]).name
+        while (number := os.read(self._reader, 1)[0]) not in SIGNALS:
+            pass  # of a handler of the application's own
+        return signal.Signals(number).name
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self._came:
             os._exit(128 + number)
         self._came = True
-        os.write(self._writer, bytes([number]))
 
 
 VERBS = (

@@ -21,6 +21,7 @@ from .verb import FAILED, OK, FailedError, Verb, no_arguments
 
 SHOWN_STATES = ("ready", "scheduled", "running", "dead", "held", "staged", "done")
 RUNNING_LIMIT = 1000
+READY_LIMIT = 1000  # of the oldest, among which suspects are looked for: they have been claimed before
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,19 @@ class _QueueStatus:
     counts: Counts | None = None
     owners: Sequence[OwnerStatus] = ()
     running: Sequence[Described] = ()
+    suspects: int = 0
+    notes: list[str] = field(default_factory=list)  # what is worth a line, and is nothing wrong
     error: str = ""
     problems: list[str] = field(default_factory=list)
+
+    def owner_of(self, described: Described) -> OwnerStatus | None:
+        """Who runs a task, None when the store does not know."""
+        return next((each for each in self.owners if each.owner.id == described.record.owner), None)
+
+    def is_orphan(self, described: Described) -> bool:
+        """Whether the owner of a running task is gone."""
+        owner = self.owner_of(described)
+        return owner is None or not owner.alive
 
     @property
     def consumers_alive(self) -> int:
@@ -66,11 +78,27 @@ def _look(target: Target, queue: Queue, now: float) -> _QueueStatus:
     try:
         running = [describe.read(queue, each) for each in islice(every_record(queue, ["running"]), RUNNING_LIMIT)]
         counts = queue.backend.counts()
-        status = _QueueStatus(queue, counts, queue.backend.owners(), running)
+        suspects = sum(each.record.suspect for each in running) + _ready_suspects(queue, counts)
+        status = _QueueStatus(queue, counts, queue.backend.owners(), running, suspects)
     except BackendError as error:
         return _QueueStatus(queue, error=str(error), problems=[f"queue {queue.name!r}: {error}"])
     status.problems.extend(_problems(target, status, counts, now))
+    orphans = [each for each in running if status.is_orphan(each)]
+    if orphans:
+        text, is_wrong = _told_orphans(target, status, orphans, now)
+        (status.problems if is_wrong else status.notes).append(text)
+    if suspects:
+        status.notes.append(
+            f"queue {queue.name!r}: {counted(suspects, 'suspect')}, which ran when a process died: "
+            "such a task runs by itself, one at a time, with nothing beside it"
+        )
     return status
+
+
+def _ready_suspects(queue: Queue, counts: Counts) -> int:
+    if not counts.states.get("ready"):
+        return 0
+    return sum(each.suspect for each in islice(every_record(queue, ["ready"]), READY_LIMIT))
 
 
 def _problems(target: Target, status: _QueueStatus, counts: Counts, now: float) -> list[str]:
@@ -79,6 +107,13 @@ def _problems(target: Target, status: _QueueStatus, counts: Counts, now: float) 
     found = []
     if not status.consumers_alive:
         found.append(f"queue {name!r}: nobody alive consumes it{_waiting(counts)}")
+    ready = states.get("ready", 0)
+    if counts.paused and ready:
+        one_of_several = f" --queue {name}" if len(target.installation.queues) > 1 else ""
+        found.append(
+            f"queue {name!r} is paused, and {counted(ready, 'task')} {'waits' if ready == 1 else 'wait'}: "
+            f"taskqueue resume {target.text}{one_of_several}"
+        )
     if states.get("held"):
         found.append(
             f"queue {name!r}: {counted(states['held'], 'task')} held, as nobody knows whether their transaction "
@@ -86,12 +121,40 @@ def _problems(target: Target, status: _QueueStatus, counts: Counts, now: float) 
         )
     for each in status.running:
         seconds, limit = _running_seconds(each, now), _deadline(target, each)
-        if seconds > limit:
+        if seconds > limit and not status.is_orphan(each):
             found.append(
                 f"queue {name!r}: task {each.record.id} ({each.path}) is stuck: it has been running for "
                 f"{age(seconds)}, and its deadline is {duration(limit)}"
             )
     return found
+
+
+def _told_orphans(target: Target, status: _QueueStatus, orphans: Sequence[Described], now: float) -> tuple[str, bool]:
+    """What to say of running tasks whose owner is gone, and whether a consumer should have taken them back by now."""
+    name = status.queue.name
+    one = len(orphans) == 1
+    limit = _longest_until_reclaimed(target, status.queue)
+    gone_for = max(_seconds_gone(status, each, now) for each in orphans)
+    start = f"queue {name!r}: {counted(len(orphans), 'task')} running, and {'its' if one else 'their'} owner is gone"
+    what = "it" if one else "they"
+    if gone_for > limit:
+        late = f"for {age(gone_for)}; {what} should have been taken back within {duration(limit)}"
+        return f"{start} {late}: see that a consumer runs, and what its log says", True
+    if not status.consumers_alive:
+        return f"{start}; taken back once a consumer runs", False
+    return f"{start}; taken back within {age(limit - gone_for)}", False
+
+
+def _seconds_gone(status: _QueueStatus, orphan: Described, now: float) -> float:
+    """Since its owner was seen last: when it died is not known."""
+    owner = status.owner_of(orphan)
+    return max(0.0, now - owner.seen_at) if owner is not None else _running_seconds(orphan, now)
+
+
+def _longest_until_reclaimed(target: Target, queue: Queue) -> float:
+    """A lease lapses, and consumers look every ``renew``."""
+    servers = [each for each in target.installation.servers if each.queue == queue.name] or [ServerSettings()]
+    return max(each.lease + each.renew for each in servers)
 
 
 def _waiting(counts: Counts) -> str:
@@ -112,10 +175,6 @@ def _deadline(target: Target, described: Described) -> float:
 def _running_seconds(described: Described, now: float) -> float:
     claimed_at = described.record.claimed_at
     return max(0.0, now - claimed_at) if isinstance(claimed_at, (int, float)) else 0.0
-
-
-def _host(status: _QueueStatus, described: Described) -> str | None:
-    return next((each.owner.host for each in status.owners if each.owner.id == described.record.owner), None)
 
 
 # ---- showing -----------------------------------------------------------------------------------------------------
@@ -140,13 +199,19 @@ def _as_document(target: Target, statuses: Sequence[_QueueStatus], problems: lis
             for status in statuses
             for each in status.owners
         ],
-        "running": [
-            describe.brief(each)
-            | {"host": _host(status, each), "running_seconds": round(_running_seconds(each, now), 3)}
-            for status in statuses
-            for each in status.running
-        ],
+        "running": [_running_document(status, each, now) for status in statuses for each in status.running],
         "problems": problems,
+        "notes": [note for status in statuses for note in status.notes],
+    }
+
+
+def _running_document(status: _QueueStatus, each: Described, now: float) -> dict[str, Any]:
+    owner = status.owner_of(each)
+    return describe.brief(each) | {
+        "host": owner.owner.host if owner is not None else None,
+        "pid": owner.owner.pid if owner is not None else None,
+        "owner_alive": not status.is_orphan(each),
+        "running_seconds": round(_running_seconds(each, now), 3),
     }
 
 
@@ -159,6 +224,7 @@ def _queue_document(status: _QueueStatus) -> dict[str, Any]:
         "oldest_ready_age_seconds": counts.oldest_ready_age if counts is not None else None,
         "paused": counts.paused if counts is not None else None,
         "consumers_alive": status.consumers_alive if counts is not None else None,
+        "suspects": status.suspects if counts is not None else None,
         "error": status.error or None,
         "problems": status.problems,
     }
@@ -171,8 +237,10 @@ def _print(screen: Screen, statuses: Sequence[_QueueStatus], problems: Sequence[
     running = [_running_row(status, each, now) for status in statuses for each in status.running]
     if running:
         screen.line()
-        screen.table(["RUNNING", "QUEUE", "URL", "USER", "AGE", "HOST"], running)
+        screen.table(["RUNNING", "QUEUE", "URL", "USER", "AGE", "HOST", "PID", ""], running)
     screen.line()
+    for note in (note for status in statuses for note in status.notes):
+        screen.line(("- ", "yellow"), note)
     for problem in problems:
         screen.line(("! ", "red"), problem)
     if not problems:
@@ -214,9 +282,11 @@ def _owner_row(status: _QueueStatus, each: OwnerStatus, now: float) -> list[Word
 
 
 def _running_row(status: _QueueStatus, each: Described, now: float) -> list[Word]:
-    host = _host(status, each) or "-"
+    owner = status.owner_of(each)
+    place = [owner.owner.host, str(owner.owner.pid)] if owner is not None else ["-", "-"]
     seconds = age(_running_seconds(each, now))
-    return [each.record.id, status.queue.name, each.path, each.user or "-", seconds, host]
+    gone: Word = ("owner gone", "yellow") if status.is_orphan(each) else ""
+    return [each.record.id, status.queue.name, each.path, each.user or "-", seconds, *place, gone]
 
 
 VERBS = (
@@ -226,8 +296,9 @@ VERBS = (
         run,
         no_arguments,
         description=(
-            "The exit status is 1 when a task is stuck or held, when nobody alive consumes a queue, or when a queue\n"
-            "cannot be reached; the last lines say why."
+            "The exit status is 1 when a task is stuck or held, or its owner has been gone for too long, when nobody\n"
+            "alive consumes a queue, when one is paused and has tasks that wait, or when one cannot be reached; the\n"
+            "lines that begin with ! say why."
         ),
         examples=("status app.ini", "status app.ini --queue mail --json", "status myapp:app"),
     ),

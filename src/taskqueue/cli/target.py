@@ -69,8 +69,10 @@ class Target:
     def out_of_reach(self, queue: Queue) -> str | None:
         """Why a queue cannot be looked at from this process; None when it can."""
         if "shared" not in queue.backend.capabilities:
+            is_durable = "durable" in queue.backend.capabilities
+            lives = "it belongs to" if is_durable else "it lives in the memory of"
             return (
-                f"queue {queue.name!r} is {queue.type}: it lives in the memory of the process that serves, "
+                f"queue {queue.name!r} is {queue.type}: {lives} the process that serves, "
                 "and cannot be reached from here; with type = sqlite it could"
             )
         file = self.file_of(queue)
@@ -154,14 +156,34 @@ def every_record(
 def _ini_file(text: str) -> tuple[Path, str] | None:
     path, _, name = text.removeprefix("config:").partition("#")
     file = Path(path)
+    _refuse_module_file(text)
     if path and (file.suffix in INI_SUFFIXES or "/" in path or file.is_file()):
         return file, name
     if re.fullmatch(r"[\w.]+:[\w.]+(\(\))?", text):
         return None
     raise ConfigurationError(
         f"{text!r} is no target: takes an ini file (app.ini), or module:attribute of an application that is wrapped in "
-        "taskqueue.wsgi.TaskQueueFilter"
+        f"taskqueue.wsgi.TaskQueueFilter{_module_hint(text)}"
     )
+
+
+def _refuse_module_file(text: str) -> None:
+    """``shop.py`` and ``shop.py:app`` name a file where a module is named without it."""
+    match = re.fullmatch(r"(?P<folder>(?:.*/)?)(?P<module>\w+)\.py(?P<attribute>:[\w.]+(?:\(\))?)?", text)
+    if match is not None:
+        place = f", in the folder {match['folder']}" if match["folder"] else ""
+        raise ConfigurationError(
+            f"{text!r} is no target: a module is named without .py; "
+            f"did you mean {match['module']}{match['attribute'] or ':app'}{place}?"
+        )
+
+
+def _module_hint(text: str) -> str:
+    """For the name of a module alone; what looks like a mistyped ini file is none."""
+    is_name = re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", text) is not None
+    if not is_name or ("." in text and not Path(text.replace(".", "/") + ".py").is_file()):
+        return ""
+    return f"; did you mean {text}:app, where app is the application's name in that module?"
 
 
 def _import_installation(text: str) -> tuple[object, Installation]:
@@ -212,9 +234,20 @@ def _loaded(text: str, load: Callable[[], Loaded]) -> Loaded:
     except ConfigurationError:
         raise
     except Exception as error:
-        raise ConfigurationError(f"{text}: cannot be loaded: {_in_one_line(error)}") from error
+        hint = _path_hint(text, error)
+        raise ConfigurationError(f"{text}: cannot be loaded: {_in_one_line(error)}{hint}") from error
     finally:
         sys.argv = arguments
+
+
+def _path_hint(text: str, error: Exception) -> str:
+    """For a module that is not found where it was looked for; one that it imports in turn is its own affair."""
+    module_name = text.partition(":")[0]
+    if not isinstance(error, ModuleNotFoundError) or error.name is None or _ini_file(text) is not None:
+        return ""
+    if not f"{module_name}.".startswith(f"{error.name}."):
+        return ""
+    return f"; run it in the folder that holds {error.name.partition('.')[0]}, or name that folder in PYTHONPATH"
 
 
 def _in_one_line(error: Exception) -> str:

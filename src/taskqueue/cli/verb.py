@@ -34,6 +34,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise in place of printing the usage."""
+        message = message.removeprefix("argument ")
         raise UsageError(f"{self.prog.partition(' ')[2]}: {message}{self._near(message)}; see {self.prog} --help")
 
     def _near(self, message: str) -> str:

@@ -1,0 +1,222 @@
+"""How the applications and filters of an ini file are wired: what would surprise whoever serves it. Loads nothing.
+
+Follows ``filter-with``, pipelines, filter-apps and composites as PasteDeploy does. What names another file, a function
+or somebody else's distribution is left to whoever serves. Knows no queues.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from .verb import did_you_mean
+
+APP_KINDS = ("app", "application", "composite", "composit", "pipeline", "filter-app")
+QUEUE_KINDS = ("taskqueue", "taskqueue-server")
+DISTRIBUTION = "wsgi-taskqueue"
+QUEUE_FILTER, TRANSACTION_FILTER = "the taskqueue filter", "the transaction filter"
+FACTORIES = {
+    "taskqueue.paste:filter_app_factory": QUEUE_FILTER,
+    "taskqueue.paste:transaction_filter_app_factory": TRANSACTION_FILTER,
+}
+NO_OPTIONS = ("use", "filter-with", "next", "paste.filter_app_factory")  # which PasteDeploy takes for itself
+LONGEST_CHAIN = 50
+
+# Filters and applications from the outside inwards, each told by what it is and where it stands.
+Chain = Sequence[tuple[str | None, str]]
+
+
+class _Section(NamedTuple):
+    title: str
+    kind: str
+    name: str
+    options: Mapping[str, str]
+
+    @property
+    def members(self) -> list[str]:
+        """What a pipeline names: filters, and an application at its end."""
+        return self.options.get("pipeline", "").split() if self.kind == "pipeline" else []
+
+
+def warnings(file: Path) -> list[str]:
+    """What an application that is served from this file would lack, or fail with; one line each."""
+    parser = configparser.RawConfigParser(default_section="\0")
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # the documented way to keep the case
+    parser.read_string(file.read_text("utf-8-sig"))
+    sections = []
+    for title in parser.sections():
+        kind, _, name = (part.strip() for part in title.partition(":"))
+        sections.append(_Section(title, kind, name or "main", dict(parser[title])))
+    wiring = _Wiring(sections)
+    found = [
+        *wiring.misnamed_distributions(),
+        *wiring.unknown_names(),
+        *wiring.needless_options(),
+        *wiring.unused_filter(),
+        *wiring.transactions_outside(),
+    ]
+    return [f"{file.name}: {warning}" for warning in dict.fromkeys(found)]
+
+
+class _Wiring:
+    """The sections of one file, and what is to be said of them."""
+
+    def __init__(self, sections: Sequence[_Section]) -> None:
+        self._sections = sections
+        self._filters = {each.name: each for each in sections if each.kind == "filter"}
+        self._apps = {each.name: each for each in sections if each.kind in APP_KINDS}
+
+    # ---- names ----
+
+    def misnamed_distributions(self) -> Iterator[str]:
+        """``egg:taskqueue`` is a distribution of somebody else."""
+        for section in self._sections:
+            for option in ("use", "filter-with", "pipeline"):
+                for word in section.options.get(option, "").split():
+                    distribution, _, entry = word.partition("#")
+                    if _folded(distribution) == "egg:taskqueue":
+                        right = f"egg:{DISTRIBUTION}" + (f"#{entry}" if entry else "")
+                        yield f"[{section.title}] {option}: {word} is something else; did you mean {right}?"
+
+    def unknown_names(self) -> Iterator[str]:
+        """A filter or an application that is named and is not there."""
+        for section in self._sections:
+            for option, word, known in self._named(section):
+                if not _is_elsewhere(word) and word not in known:
+                    kind = "filter" if known is self._filters else "app"
+                    near = did_you_mean(word, known)
+                    yield f"[{section.title}] {option}: there is no section [{kind}:{word}] in this file{near}"
+
+    def _named(self, section: _Section) -> Iterator[tuple[str, str, Mapping[str, _Section]]]:
+        if section.kind in (*APP_KINDS, "filter") and section.options.get("filter-with"):
+            yield "filter-with", section.options["filter-with"].strip(), self._filters
+        for word in section.members[:-1]:
+            yield "pipeline", word, self._filters
+        for word in section.members[-1:]:
+            yield "pipeline", word, self._apps
+
+    def needless_options(self) -> Iterator[str]:
+        """Options of a queue that stand in the section of the filter, which refuses to be served with them."""
+        for section in self._sections:
+            what = self._role(section) if section.kind in ("filter", "filter-app") else None
+            for option in section.options if what is not None else ():
+                if option not in NO_OPTIONS and not re.match(r"(set|get)\s", option):
+                    hint = "queues and consumers have sections of their own, [taskqueue:NAME], [taskqueue-server:NAME]"
+                    hint = hint if what == QUEUE_FILTER else f"{what} has none"
+                    yield f"[{section.title}] {option}: is not an option here, and an error when served; {hint}"
+
+    # ---- filters ----
+
+    def unused_filter(self) -> Iterator[str]:
+        """Queues are configured, and nothing that is served from here would see them."""
+        has_queues = any(each.kind in QUEUE_KINDS for each in self._sections)
+        if not has_queues or not self._apps or self._is_filter_used():
+            return
+        served = self._apps.get("main") or next(iter(self._apps.values()))
+        ours = [name for name, each in self._filters.items() if self._role(each) == QUEUE_FILTER]
+        name = ours[0] if ours else "taskqueue"
+        cure = f"add filter-with = {name} to [{served.title}]"
+        if served.kind == "pipeline":
+            cure = f"begin pipeline = in [{served.title}] with {name}"
+        if not ours:
+            cure += f", and a section [filter:{name}] with use = egg:{DISTRIBUTION}"
+        yield (
+            "nothing in this file uses the taskqueue filter, so an application served from it sees none of these "
+            f"queues; {cure}"
+        )
+
+    def _is_filter_used(self) -> bool:
+        for section in self._sections:
+            if section.kind in ("composite", "composit"):
+                words = " ".join(section.options.values()).split()
+            else:
+                words = [section.options.get("filter-with", "").strip(), *section.members]
+            if any(self._filter_role(word) == QUEUE_FILTER for word in words):
+                return True
+            if section.kind == "filter-app" and self._role(section) == QUEUE_FILTER:
+                return True
+        return False
+
+    def transactions_outside(self) -> Iterator[str]:
+        """A replay enters at the taskqueue filter: what stands outside of it does nothing for a task."""
+        for section in self._apps.values():
+            for chain in self._chains(section, 0):
+                roles = [role for role, _ in chain]
+                if QUEUE_FILTER not in roles or TRANSACTION_FILTER not in roles:
+                    continue
+                place = roles.index(QUEUE_FILTER)
+                if TRANSACTION_FILTER in roles[:place] and TRANSACTION_FILTER not in roles[place:]:
+                    transactions = chain[roles.index(TRANSACTION_FILTER)][1]
+                    yield (
+                        f"{TRANSACTION_FILTER} ({transactions}) stands outside of {QUEUE_FILTER} ({chain[place][1]}): "
+                        "tasks would run without a transaction; the taskqueue filter belongs outside"
+                    )
+
+    def _chains(self, section: _Section, depth: int) -> Iterator[Chain]:
+        """Every way from the outside of an application to the inside."""
+        outside = self._around(section, depth)
+        if section.kind == "filter-app":
+            outside = [*outside, (self._role(section), f"[{section.title}]")]
+        for word in section.members[:-1]:
+            outside = [*outside, *self._filter_chain(word, depth)]
+        inner = [self._apps[name] for name in self._inner(section) if name in self._apps and depth < LONGEST_CHAIN]
+        if not inner:
+            yield outside
+        for each in inner:
+            for chain in self._chains(each, depth + 1) if each is not section else ():
+                yield [*outside, *chain]
+
+    def _inner(self, section: _Section) -> Sequence[str]:
+        if section.kind == "pipeline":
+            return section.members[-1:]
+        if section.kind == "filter-app":
+            return [section.options.get("next", "").strip()]
+        if section.kind in ("composite", "composit"):
+            return [value.strip() for option, value in section.options.items() if option not in NO_OPTIONS]
+        return [section.options.get("use", "").strip()]
+
+    def _around(self, section: _Section, depth: int) -> Chain:
+        word = section.options.get("filter-with", "").strip()
+        return self._filter_chain(word, depth + 1) if word and depth < LONGEST_CHAIN else []
+
+    def _filter_chain(self, word: str, depth: int) -> Chain:
+        """A filter, and before it those that stand around it."""
+        section = self._filters.get(word)
+        if section is None:
+            return [(_role_of_use(word), word)]
+        return [*self._around(section, depth), (self._role(section), f"[{section.title}]")]
+
+    def _filter_role(self, word: str) -> str | None:
+        section = self._filters.get(word)
+        return self._role(section) if section is not None else _role_of_use(word)
+
+    def _role(self, section: _Section) -> str | None:
+        """Which of the two filters a section is, None for any other; it may ``use`` another section of the file."""
+        for _ in range(LONGEST_CHAIN):
+            factory = section.options.get("paste.filter_app_factory", "").strip()
+            use = section.options.get("use", "").strip()
+            if factory or use not in self._filters:
+                return FACTORIES.get(factory) or _role_of_use(use)
+            section = self._filters[use]
+        return None
+
+
+def _folded(word: str) -> str:
+    return word.strip().lower().replace("_", "-")
+
+
+def _is_elsewhere(word: str) -> bool:
+    """Whether a name is a URI (egg:, config:, call:), or is made up when the file is loaded."""
+    return ":" in word or "%(" in word
+
+
+def _role_of_use(use: str) -> str | None:
+    if use.startswith("call:"):
+        return FACTORIES.get(use.removeprefix("call:").strip())
+    distribution, _, entry = use.partition("#")
+    if _folded(distribution) in (f"egg:{DISTRIBUTION}", "egg:taskqueue"):  # the latter is told of, and meant
+        return {"": QUEUE_FILTER, "main": QUEUE_FILTER, "transaction": TRANSACTION_FILTER}.get(entry.strip())
+    return TRANSACTION_FILTER if _folded(distribution) in ("egg:repoze.tm2", "egg:repoze.tm") else None
