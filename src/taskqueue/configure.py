@@ -155,6 +155,7 @@ class Installation:
         self.configuration = configuration
         self.queues = Queues({settings.queue: _make_queue(settings) for settings in configuration.queues})
         self._lock = threading.Lock()
+        self._stopped: list[Consumer] = []
         self._consumers: list[Consumer] = []
         self._pid: int | None = None
         _installations.add(self)
@@ -216,12 +217,19 @@ class Installation:
         with self._lock:
             consumers, self._consumers = self._consumers, []
             is_ours, self._pid = self.is_started, None
+            self._stopped = consumers if is_ours else []
         if not is_ours:
             return
         for consumer in consumers:
             consumer.stop_claiming()
         for consumer in consumers:
             consumer.stop()
+
+    def let_go(self) -> None:
+        """The process ends after ``stop``: give back what still runs, so that nobody takes it for a cause of death."""
+        stopped, self._stopped = self._stopped, []
+        for consumer in stopped:
+            consumer.let_go()
 
     def close(self) -> None:
         """Stop, and close what the backends have open; the tasks stay where they are."""

@@ -192,5 +192,7 @@ class _Stopper:
             installation.stop_claiming()
         for installation in installations:
             installation.stop()
+        for installation in installations:
+            installation.let_go()
         # Last: the consumers need the lease until they have stopped. Python would do it, uWSGI may not let it.
         process_keeper().stop()

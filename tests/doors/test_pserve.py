@@ -176,6 +176,26 @@ def test_sigterm_gives_back_what_has_not_started_and_finishes_what_runs(site):
     assert sorted(states[task_id] for task_id in ids) == [("done", 1)] * 4 + [("ready", 0)] * 8
 
 
+def test_what_outlasts_the_grace_runs_again_and_is_no_suspect(site):
+    site.configure(server_settings="retry_max_count = 0\nmax_deaths = 1")
+    ini = (site.folder / "app.ini").read_text()
+    (site.folder / "app.ini").write_text(ini.replace("grace = 20", "grace = 0.1"))
+    process = site.serve()
+    browser = Browser(port_of(process)).login("ann")
+    ids = [add(browser, "/block") for _ in range(2)]
+    site.effects.wait_for(2, did="began")
+    process.end(signal.SIGTERM)
+    assert "2 tasks that still run are given back" in process.output
+    listed = json.loads(taskqueue_command(site, "list", "app.ini", "--json").stdout)
+    assert [(task["id"], task["state"], task["attempts"], task["suspect"]) for task in listed] == [
+        (task_id, "ready", 0, False) for task_id in ids
+    ]
+    second = site.serve()
+    site.effects.wait_for(2, did="began", pid=second.pid)  # side by side
+    site.open_gate()
+    site.effects.wait_for(2, did="ended", pid=second.pid)
+
+
 @pytest.mark.parametrize("arguments", [["proutes", "app.ini"], ["pviews", "app.ini", "/home"], ["pshell", "app.ini"]])
 def test_scripts_that_do_not_serve_consume_nothing(site, arguments):
     script, *rest = arguments

@@ -103,6 +103,24 @@ class Consumer:
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.0, self._stop_at - time.monotonic()) + STOP_MARGIN_SECONDS)
 
+    def let_go(self) -> None:
+        """The process ends now, after ``stop``, and with it what still runs: ready again, nothing spent, no suspect.
+
+        Left to the lease it would look like what killed the process; three restarts in the middle of a long task would
+        be its death.
+        """
+        if not self._held:
+            return
+        try:
+            count = self._backend.release(self._keeper.owner_id, self.name, ())
+        except Exception as error:  # noqa: BLE001  # the lease decides, then
+            Trouble(self._queue.name, self.name).goes_on(error)
+            return
+        if count:
+            tasks = "a task that still runs is" if count == 1 else f"{count} tasks that still run are"
+            detail = f"the process ends; {tasks} given back, to run again"
+            notices.tell(Event.WARNING, queue=self._queue.name, consumer=self.name, detail=detail)
+
     # ---- the fetching thread ----
 
     def _run(self) -> None:
