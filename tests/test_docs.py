@@ -114,15 +114,16 @@ def test_a_block_that_is_wrong_fails(tmp_path, block, complaint):
 
 
 def test_every_option_is_in_the_reference_with_a_default_that_it_takes(tables):
-    text = "".join(tables.PARTS[name]() for name in ("queue-options", "sqlite-options", "server-options"))
-    for option in (*settings.QUEUE_OPTIONS, *settings.BACKEND_OPTIONS["sqlite"], *settings.SERVER_OPTIONS):
+    text = "".join(tables.PARTS[name]() for name in ("queue-options", "sqlite-options", "redis-options", "server-options"))
+    own = [option for options in settings.BACKEND_OPTIONS.values() for option in options]
+    for option in (*settings.QUEUE_OPTIONS, *own, *settings.SERVER_OPTIONS):
         assert f"* - ``{option.name}``" in text
         if option.default is not settings.REQUIRED and tables.options.written_default(option):
             assert option.convert(tables.options.written_default(option)) == option.default
 
 
 def test_every_backend_has_its_options_in_the_reference():
-    assert set(settings.BACKEND_OPTIONS) == {"local", "sqlite"}
+    assert set(settings.BACKEND_OPTIONS) == {"local", "sqlite", "redis"}
     assert settings.BACKEND_OPTIONS["local"] == ()
 
 

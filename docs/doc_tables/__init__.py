@@ -18,6 +18,7 @@ from . import headers, log, options, outcomes, source, states, verbs
 PARTS: Mapping[str, Callable[[], str]] = {
     "queue-options": lambda: options.options(QUEUE_OPTIONS),
     "sqlite-options": lambda: options.options(BACKEND_OPTIONS["sqlite"]),
+    "redis-options": lambda: options.options(BACKEND_OPTIONS["redis"]),
     "server-options": lambda: options.options(SERVER_OPTIONS),
     "task-fields": source.fields("Task"),
     "outcome-fields": source.fields("Outcome"),

@@ -156,7 +156,7 @@ def test_one_that_is_stuck_does_not_keep_a_consumer_from_stopping(site: Site):
     site.ears.wait_for(Event.OVERDUE)
     consumer.stop()
     assert not consumer.running
-    assert site.ears.wait_for(Event.CONSUMER_STOPPED)[0].detail.endswith("1 left to the lease")
+    assert site.ears.wait_for(Event.CONSUMER_STOPPED)[0].detail.endswith("1 still running")
     gate.open("/wait/stuck")
     site.ears.wait_for(Event.DONE)
     join_threads_of()

@@ -130,7 +130,7 @@ def test_what_runs_is_waited_for_and_handed_in(site: Site):
     consumer.stop()
     assert [site.record(task_id).state for task_id in ids] == ["done", "done"]
     detail = site.ears.wait_for(Event.CONSUMER_STOPPED)[0].detail
-    assert detail == "2 done, 0 retried, 0 dead, 0 given back, 0 left to the lease"
+    assert detail == "2 done, 0 retried, 0 dead, 0 given back, 0 still running"
 
 
 def test_after_the_grace_the_rest_is_left_and_still_settles_when_it_ends(site: Site):

@@ -323,7 +323,7 @@ class Consumer:
         running = self._pool.load().running + self._pool.stuck_count()
         return (
             f"{self._told[Event.DONE]} done, {self._told[Event.RETRIED]} retried, {self._told[Event.DEAD]} dead, "
-            f"{self._told[Event.RETURNED]} given back, {running} left to the lease"
+            f"{self._told[Event.RETURNED]} given back, {running} still running"
         )
 
     # ---- the workers ----
