@@ -12,7 +12,7 @@ REDIS_FILES = {
     "redis_listener.py": ("test_redis_waiting.py", *NETWORK),
     "redis_records.py": VERBS,
     "redis_scripts.py": VERBS,
-    "redis_server.py": ("test_redis_faults.py",),
+    "redis_server.py": ("test_redis_server.py",),
     "redis_wire.py": NETWORK,
 }
 
@@ -141,7 +141,7 @@ REDIS_MUTATIONS = [
     ("redis_link.py", "if not repeat or not deadline.remaining():", "if not deadline.remaining():", "claims are not"),
     ("redis_link.py", "wire.used_at >= oldest and ", "", "what was idle for long is not used"),
     ("redis_link.py", " and not wire.is_stale:", ":", "a connection that was closed is not used"),
-    ("redis_link.py", 'error.code != "NOSCRIPT" or ', "", "scripts that were flushed are sent again"),
+    ("redis_link.py", 'if error.code != "NOSCRIPT" or in_full is None:', "if True:", "flushed scripts are sent again"),
     ("redis_link.py", "                self._move(error.text)\n", "", "the node of a queue is found"),
     ("redis_wire.py", "found.settimeout(remaining)", "found.settimeout(30)", "a call takes no longer than allowed"),
     (
@@ -156,7 +156,7 @@ REDIS_MUTATIONS = [
     ("redis_leases.py", "lease * UNWATCHED_PART", "lease * 2", "no lease lapses because nobody looked"),
     ("redis_leases.py", "if before[0] != raw else", "if False else", "a beat begins the lease anew"),
     ("redis_leases.py", "return owner in sight.holders", "return True", "the retired hold something"),
-    ("redis_address.py", 'if name not in {"host", "port"}', "", "a socket wins over host and port"),
+    ("redis_address.py", "        if self.path:", "        if not self.path:", "a socket wins over host and port"),
     ("redis_server.py", 'if policy == "noeviction":', "if True:", "eviction is told"),
     ("redis_server.py", "not appends and not _save_points(save)", "False", "missing persistence is told"),
 ]

@@ -222,7 +222,7 @@ def test_no_server_waits_for_tasks_beyond_the_grace(hosted, name):
     began = time.monotonic()
     assert process.end(signal.SIGTERM) == 0
     assert 1 <= time.monotonic() - began < GENEROUS_SECONDS
-    assert {(task.state, task.attempts) for task in hosted.tasks()} == {("running", 0)}
+    assert {(task.state, task.attempts, task.suspect) for task in hosted.tasks()} == {("ready", 0, False)}
     assert not [each for each in hosted.queue.owners() if each.alive]
 
 

@@ -58,8 +58,6 @@ def address_of(options: Mapping[str, Any]) -> Address:
         given.update(_parts_of(str(given.pop("url"))))
     _check(given)
     path = given.pop("unix_socket_path", "")
-    if path:
-        given = {name: value for name, value in given.items() if name not in {"host", "port"}}
     for name in ("password_file", "tls_ca_file", "tls_cert_file", "tls_key_file"):
         if name in given:
             given[name] = os.path.abspath(given[name])

@@ -212,7 +212,7 @@ def _connection(address: Address, deadline: Deadline) -> Any:
         options |= {"host": address.host, "port": address.port}
     if address.tls:
         kind = SSLConnection
-        options |= {"ssl_ca_certs": address.tls_ca_file}
+        options |= {"ssl_ca_certs": address.tls_ca_file, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
         options |= {"ssl_certfile": address.tls_cert_file, "ssl_keyfile": address.tls_key_file}
     connection = kind(**options)
     try:

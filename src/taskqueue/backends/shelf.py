@@ -55,11 +55,11 @@ class Shelf:
 
     def next_ready(self) -> Record | None:
         """The first record to be claimed that is not suspect."""
-        return self._top(self._ready, lambda record, _: record.state == State.READY and not record.suspect)
+        return self._top(self._ready, lambda record, key: _is_ready(record, key) and not record.suspect)
 
     def next_suspect(self) -> Record | None:
         """The first suspect to be claimed."""
-        return self._top(self._suspects, lambda record, _: record.state == State.READY and record.suspect)
+        return self._top(self._suspects, lambda record, key: _is_ready(record, key) and record.suspect)
 
     def next_scheduled(self) -> Record | None:
         """The scheduled record that is due first."""
@@ -205,3 +205,8 @@ class Shelf:
         old = [task_id for task_id, gone_at in self._gone.items() if now - gone_at >= rules.GONE_SECONDS]
         for task_id in old[: rules.GONE_PRUNE_LIMIT]:
             del self._gone[task_id]
+
+
+def _is_ready(record: Record, key: int) -> bool:
+    """Whether a heap's entry is of this record as it is now, and not of one of that id that was forgotten."""
+    return record.state == State.READY and record.priority == -key

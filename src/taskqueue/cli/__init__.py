@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import TextIO
 
 from .. import demo
 from ..errors import ConfigurationError, InvalidTaskError, TaskQueueError, UnknownQueueError
@@ -100,10 +101,11 @@ def _complain(error: Exception, exit_status: int) -> int:
         _discard_output()
     try:
         Screen().note(text)
+        sys.stderr.flush()
     except BrokenPipeError:
         return _pipe_closed()
     except OSError:
-        return exit_status  # there is nowhere left to say it
+        _discard_output(sys.stderr)  # there is nowhere left to say it
     return exit_status
 
 
@@ -113,10 +115,10 @@ def _pipe_closed() -> int:
     return PIPE_CLOSED
 
 
-def _discard_output() -> None:
+def _discard_output(stream: TextIO | None = None) -> None:
     """The interpreter must not complain about what cannot be written when it flushes at its end."""
-    with contextlib.suppress(OSError, ValueError):  # standard output may be no file here
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError, ValueError):  # it may be no file here
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
 
 
 def _no_such_verb(word: str, others: Sequence[str]) -> str:

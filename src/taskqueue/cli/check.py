@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 from .. import converters
 from ..configure import Installation, backend_options
+from ..errors import BackendError
 from ..queues import Queue
 from ..record import is_secret_header
 from ..settings import QUEUE_OPTIONS, SERVER_OPTIONS, Option, QueueSettings, ServerSettings
@@ -35,7 +37,11 @@ def run(arguments: argparse.Namespace, screen: Screen) -> int:
     installation = target.installation
     reached = {queue.name: _reach(target, queue) for queue in installation.queues.values()}
     file = ini_file_of(arguments.target)
-    warnings = _warnings(installation) + (wiring.warnings(file) if file is not None else [])
+    warnings = (
+        _warnings(installation)
+        + _warnings_of_stores(installation, reached)
+        + (wiring.warnings(file) if file is not None else [])
+    )
     screen.document(_as_document(target, reached, warnings))
     _print(screen, target, reached, warnings)
     return OK if all(error is None for error, _words in reached.values()) else FAILED
@@ -137,6 +143,17 @@ def _bounded_counts(queue: Queue) -> tuple[str | None, str]:
     if not answers:
         return f"it has not answered within {duration(REACH_SECONDS)}", ""
     return answers[0], f"reachable, answered in {(time.monotonic() - began) * 1000:.0f} ms"
+
+
+def _warnings_of_stores(installation: Installation, reached: Mapping[str, tuple[str | None, str]]) -> list[str]:
+    """What a backend that can be reached says of its server, where it has something to say."""
+    found = []
+    for name, queue in installation.queues.items():
+        ask = getattr(queue.backend, "warnings", None)
+        if ask is not None and reached[name][0] is None:
+            with contextlib.suppress(BackendError):  # it was there a moment ago
+                found += [f"queue {name!r}: {warning}" for warning in ask()]
+    return found
 
 
 def _warnings(installation: Installation) -> list[str]:
