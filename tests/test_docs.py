@@ -114,7 +114,9 @@ def test_a_block_that_is_wrong_fails(tmp_path, block, complaint):
 
 
 def test_every_option_is_in_the_reference_with_a_default_that_it_takes(tables):
-    text = "".join(tables.PARTS[name]() for name in ("queue-options", "sqlite-options", "redis-options", "server-options"))
+    text = "".join(
+        tables.PARTS[name]() for name in ("queue-options", "sqlite-options", "redis-options", "server-options")
+    )
     own = [option for options in settings.BACKEND_OPTIONS.values() for option in options]
     for option in (*settings.QUEUE_OPTIONS, *own, *settings.SERVER_OPTIONS):
         assert f"* - ``{option.name}``" in text

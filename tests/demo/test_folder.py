@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from taskqueue.configure import read_ini
 from taskqueue.demo.folder import FILES, QUICK, original, prepare
 from taskqueue.errors import ConfigurationError
 
@@ -53,3 +54,34 @@ def test_the_folder_of_somebody_else_is_refused_before_anything_is_written(tmp_p
     with pytest.raises(ConfigurationError, match="belongs to another user"):
         prepare(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- on Redis ------------------------------------------------------------------------------------------------------
+
+URL = "rediss://ada:p%40ss@redis.example.org:6380/2"
+
+
+def test_with_a_url_the_queue_is_on_redis_and_nobody_else_may_read_it(tmp_path):
+    folder = prepare(tmp_path, redis_url=URL)
+    [queue] = read_ini(folder.ini).queues
+    assert (queue.type, queue.backend_options["url"]) == ("redis", URL)
+    assert folder.ini.stat().st_mode & 0o777 == 0o600
+
+
+def test_two_folders_on_one_redis_have_prefixes_of_their_own(tmp_path):
+    prefixes = {read_ini(prepare(tmp_path / name, redis_url=URL).ini).queues[0].prefix for name in "ab"}
+    assert len(prefixes) == 2
+    assert "taskqueue" not in prefixes
+
+
+def test_a_second_time_with_the_same_url_nothing_is_written(tmp_path):
+    prepare(tmp_path, redis_url=URL)
+    again = prepare(tmp_path, quick=True, redis_url=URL)
+    assert (again.written, again.changed) == ((), ())
+
+
+def test_a_configuration_that_says_something_else_is_refused_and_left_alone(tmp_path):
+    prepare(tmp_path)
+    with pytest.raises(ConfigurationError, match="choose another --directory"):
+        prepare(tmp_path, redis_url=URL)
+    assert (tmp_path / "demo.ini").read_text() == original("demo.ini")

@@ -9,6 +9,7 @@ import pytest
 
 from taskqueue.demo import main
 
+from ..backends.redis_server import Server
 from ..serving import Process, pserve, wait_until
 from .conftest import PROGRAM, DemoBrowser, browser_of
 
@@ -63,6 +64,17 @@ def test_once_fails_with_the_name_of_what_did_not_happen(demo, edit, directory):
     process.wait_for_line(r"\n  Started again +FAILED ")
     process.wait_for_line(r"\ntaskqueue demo: did not happen as it should: Started again\n")
     process.wait_for_line(r"\n  Is aborted +ok ")
+
+
+@pytest.mark.process
+def test_once_does_all_of_it_on_redis(tmp_path):
+    program = PROGRAM.replace('"redis", ', "")
+    with Server() as server:
+        url = f"redis://127.0.0.1:{server.port}/0"
+        with Process(sys.executable, "-c", program, "--once", "--redis", url, cwd=tmp_path) as process:
+            assert process.wait() == 0, process.output
+            process.wait_for_line("All of it happened")
+        assert any(key.startswith(b"{taskqueue-demo-") for key in server.ask("KEYS", "*"))
 
 
 # ---- serving -----------------------------------------------------------------------------------------------------
@@ -166,6 +178,14 @@ def test_a_port_is_a_number(refused, port):
     assert "takes a number from 0 to 65535" in refused(f"--port={port}")
 
 
+@pytest.mark.parametrize(
+    "url", ["", "http://localhost", "redis://h/0\ntype = local", "redis://:s3cret@h/no", "redis://ü"]
+)
+def test_a_url_is_that_of_a_redis_and_is_not_shown(refused, url):
+    assert "--redis" in (said := refused(f"--redis={url}"))
+    assert "s3cret" not in said
+
+
 @pytest.mark.parametrize("arguments", [["--ones"], ["--on"], ["elsewhere"], ["--port"], ["--once", "--directory"]])
 def test_an_unknown_option_is_refused(refused, arguments):
     assert "taskqueue demo --help" in refused(*arguments)
@@ -201,7 +221,7 @@ def test_help_tells_of_every_option(capsys):
         main(["--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert all(option in said for option in ("--once", "--port", "--directory", "examples:"))
+    assert all(option in said for option in ("--once", "--port", "--directory", "--redis", "examples:"))
 
 
 def test_signals_are_handled_as_before_when_it_has_ended(refused):

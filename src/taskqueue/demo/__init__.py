@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from ..backends.redis_address import address_of
 from ..errors import ConfigurationError
 from . import rehearsal, terminal
 from .folder import prepare
@@ -28,6 +29,8 @@ EXAMPLES = """\
 examples:
   taskqueue demo                      write the site into ./taskqueue-demo and serve it on a free port
   taskqueue demo --port 8080          the same on a port of your choice
+  taskqueue demo --redis redis://localhost:6379/0
+                                      the same with its tasks on a Redis server
   taskqueue demo --once               no browser: do all of it in a temporary directory, and tell what happened
 """
 
@@ -39,8 +42,8 @@ def main(arguments: Sequence[str]) -> int:
         options = _parser().parse_args(arguments)
         with _stop_signals():
             if options.once:
-                return rehearsal.run(options.directory, options.port)
-            return _serve(Path(options.directory or DEFAULT_DIRECTORY), options.port)
+                return rehearsal.run(options.directory, options.port, options.redis)
+            return _serve(Path(options.directory or DEFAULT_DIRECTORY), options.port, options.redis)
     except ConfigurationError as error:
         print(f"taskqueue demo: {error}", file=sys.stderr)
         return 2
@@ -49,9 +52,9 @@ def main(arguments: Sequence[str]) -> int:
         return 1
 
 
-def _serve(directory: Path, port: int) -> int:
+def _serve(directory: Path, port: int, redis_url: str | None) -> int:
     """Serve the site until somebody stops it."""
-    folder = prepare(directory)
+    folder = prepare(directory, redis_url=redis_url)
     site = ServedSite(folder.ini, port)
     with terminal.telling():
         try:
@@ -113,6 +116,12 @@ def _parser() -> argparse.ArgumentParser:
         "--directory",
         help=f"where the site is, or is written to (default: ./{DEFAULT_DIRECTORY}; a temporary one for --once)",
     )
+    parser.add_argument(
+        "--redis",
+        metavar="URL",
+        type=_redis_url,
+        help="keep the tasks on this Redis server, in place of a file (it is written into demo.ini)",
+    )
     return parser
 
 
@@ -120,3 +129,13 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text[:6]) <= 65535):
         raise argparse.ArgumentTypeError(f"takes a number from 0 to 65535, not {text[:60]!r}")
     return int(text)
+
+
+def _redis_url(text: str) -> str:
+    if not text or not text.isascii() or not text.isprintable() or " " in text:  # it becomes a line of an ini file
+        raise argparse.ArgumentTypeError("takes a URL such as redis://host:6379/0, with anything unusual as %XX")
+    try:
+        address_of({"url": text})
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text

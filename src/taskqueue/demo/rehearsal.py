@@ -36,13 +36,13 @@ class DidNotHappenError(TaskQueueError):
     """What the demo promises did not happen; the text says what did."""
 
 
-def run(directory: str | None, port: int) -> int:
+def run(directory: str | None, port: int, redis_url: str | None = None) -> int:
     """Do all of it; 0 if it all happened, else 1."""
     path = Path(directory) if directory else Path(tempfile.mkdtemp(prefix="taskqueue-demo-"))
     begun_at = time.monotonic()
     try:
         with _log_kept() as log:
-            rehearsal = Rehearsal(prepare(path, quick=True), port, begun_at + PATIENCE_SECONDS)
+            rehearsal = Rehearsal(prepare(path, quick=True, redis_url=redis_url), port, begun_at + PATIENCE_SECONDS)
             rehearsal.run()
     finally:
         if not directory:
