@@ -45,7 +45,7 @@ _CONSUME = """
     task_seconds, pause = float(sys.argv[3]), threading.Event()
     marks = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     queue = RedisQueue(name="default", unix_socket_path=path)
-    settings = ServerSettings(lease=2.0, renew=0.25, concurrent_limit=8)
+    settings = ServerSettings(lease=2.0, renew=0.25, concurrent_limit=8, keep_done_count=1_000_000)
     consumer = Consumer(settings, Queue("default", queue, "redis"), run, process_keeper())
     consumer.start()
     say("here")
