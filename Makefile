@@ -5,7 +5,7 @@ TESTS ?=
 DEV = .venv/dev
 DEMO = .venv/demo
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test check bench mutations docs clean
 
 demo: $(DEMO)/.ready
 	$(DEMO)/bin/taskqueue demo $(ARGS)
@@ -23,6 +23,11 @@ check: $(DEV)/.ready
 bench: $(DEV)/.ready
 	tools/install-redis.sh .venv/redis
 	$(DEV)/bin/python -m benchmarks $(ARGS)
+
+# Breaks the rules of the backends one by one: the contract suite must notice each. Takes a quarter of an hour and more.
+mutations: $(DEV)/.ready
+	tools/install-redis.sh .venv/redis
+	$(DEV)/bin/python tests/backends/mutations.py $(ARGS)
 
 docs: $(DEV)/.ready
 	$(DEV)/bin/python -m sphinx -W -b html docs docs/_build/html
