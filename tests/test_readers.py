@@ -142,6 +142,11 @@ def test_a_relative_path_begins_at_the_folder_of_the_file(site: Any, tmp_path: P
     assert found.queues[0].secret == (b"k" * 40,)
 
 
+def test_none_is_no_path(site: Any) -> None:
+    found = site("[taskqueue:x]\ntype = redis\nunix_socket_path = none\ntls_ca_file = None\n").queues[0]
+    assert (found.backend_options["unix_socket_path"], found.backend_options["tls_ca_file"]) == (None, None)
+
+
 @pytest.mark.parametrize("path", ["~/tasks.db", ":memory:", "sqlite:///tasks.db", "file:tasks.db?mode=ro"])
 def test_what_only_looks_like_a_path_is_refused(site: Any, path: str) -> None:
     error = error_of(site, f"[taskqueue:x]\ntype = sqlite\npath = {path}\n")

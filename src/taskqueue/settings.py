@@ -232,9 +232,10 @@ def read_section(section: Section, table: Sequence[Option]) -> dict[str, Any]:
 def _located(section: Section, option: Option) -> Any:
     """The value of an option; a relative path begins at the folder of its file, wherever the process stands."""
     value = section.options[option.name]
-    if option.is_path and section.folder and isinstance(value, str) and value.strip() and is_plain_path(value):
-        return os.path.join(section.folder, value.strip())
-    return value
+    if not (option.is_path and section.folder and isinstance(value, str) and value.strip()):
+        return value
+    is_none = option.default is None and value.strip().lower() == "none"
+    return value if is_none or not is_plain_path(value) else os.path.join(section.folder, value.strip())
 
 
 def _not_allowed(option: Option, value: Any, allowed: str) -> str:
