@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ..backends.redis_server import Server
 from ..serving import Browser, Process, port_of, wait_until
 from .test_pserve import add
 
@@ -135,3 +136,40 @@ def test_a_backend_that_is_dead_at_start_does_not_stop_the_site(site):
     (site.folder / "var").unlink()
     ensure_going_on(site, browser)
     assert json.loads(browser.get("/home")[1])["user"] == "ann"
+
+
+def test_a_redis_that_stalls_harms_only_who_adds_and_is_used_once_it_answers(site):
+    with Server(appendonly="yes") as server:
+        ini = (site.folder / "app.ini").read_text()
+        ini = ini.replace("type = sqlite\npath = %(here)s/var/tasks.db", f"type = redis\nport = {server.port}")
+        (site.folder / "app.ini").write_text(ini)
+        process = site.serve()
+        browser, neighbour = Browser(port_of(process)).login("ann"), Browser(port_of(process)).login("bob")
+        add(browser, "/chain?left=0")
+        site.effects.wait_for(1, did="chain")
+        with stalled(server):
+            answers = []
+            adding = threading.Thread(target=lambda: answers.append(try_to_add(browser)))
+            adding.start()
+            began = time.monotonic()
+            assert neighbour.get("/home")[0] == 200
+            assert time.monotonic() - began < GENEROUS_SECONDS / 4
+            adding.join()
+            assert answers[0][0] == 500
+            assert answers[0][1] < GENEROUS_SECONDS
+            status, seconds = try_to_add(neighbour)
+            assert (status, seconds < GENEROUS_SECONDS / 2) == (500, True)
+        ensure_going_on(site, browser)
+        process.wait_for_line(r"queue default is available again")
+        assert process.output.count("is unavailable:") == 1
+        process.end(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def stalled(server):
+    """The server answers nobody, and refuses nobody."""
+    server.stop_still()
+    try:
+        yield
+    finally:
+        server.go_on()
