@@ -154,11 +154,12 @@ class TaskQueueFilter:
 
     ``queues`` and ``servers`` map names to options, as in the sections of an ini file::
 
-        app = TaskQueueFilter(app, queues={"default": {"type": "sqlite", "path": "var/tasks.db"}},
+        app = TaskQueueFilter(app, queues={"default": {"type": "sqlite", "path": "/srv/shop/var/tasks.db"}},
                               servers={"default": {"concurrent_limit": 4}})
 
-    Without both: a ``local`` queue and a consumer, named ``default``. Raises ConfigurationError. Constructing it starts
-    nothing; consumers start with the first request, or earlier where this process is known to serve.
+    A relative path begins where the process was started. Without both there are a ``local`` queue and a consumer, named
+    ``default``. Raises ConfigurationError. Constructing it starts nothing; consumers start with the first request, or
+    earlier where this process is known to serve.
     """
 
     def __init__(

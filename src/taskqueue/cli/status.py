@@ -90,7 +90,7 @@ def _look(target: Target, queue: Queue, now: float) -> _QueueStatus:
     if suspects:
         status.notes.append(
             f"queue {queue.name!r}: {counted(suspects, 'suspect')}, which ran when a process died: "
-            "such a task runs by itself, one at a time, with nothing beside it"
+            "such a task runs one at a time, while its consumer runs nothing else"
         )
     return status
 
