@@ -5,13 +5,15 @@ TESTS ?=
 DEV = .venv/dev
 DEMO = .venv/demo
 
-.PHONY: demo test check bench mutations docs clean
+.PHONY: demo test check bench mutations proof docs clean
 
 demo: $(DEMO)/.ready
 	$(DEMO)/bin/taskqueue demo $(ARGS)
 
 test: $(DEV)/.ready
 	tools/install-redis.sh .venv/redis
+	tools/install-postgresql.sh .venv/postgresql
+	tools/install-faketime.sh .venv/faketime
 	$(DEV)/bin/python -m pytest $(TESTS)
 
 check: $(DEV)/.ready
@@ -22,12 +24,20 @@ check: $(DEV)/.ready
 
 bench: $(DEV)/.ready
 	tools/install-redis.sh .venv/redis
+	tools/install-postgresql.sh .venv/postgresql
 	$(DEV)/bin/python -m benchmarks $(ARGS)
 
 # Breaks the rules of the backends one by one: the contract suite must notice each. Takes a quarter of an hour and more.
 mutations: $(DEV)/.ready
 	tools/install-redis.sh .venv/redis
+	tools/install-postgresql.sh .venv/postgresql
 	$(DEV)/bin/python tests/backends/mutations.py $(ARGS)
+
+# Kills processes ten thousand times and more, servers too, fills disks and turns clocks. Takes up to 40 minutes.
+proof: $(DEV)/.ready
+	tools/install-redis.sh .venv/redis
+	tools/install-postgresql.sh .venv/postgresql
+	TASKQUEUE_PROOF=long $(DEV)/bin/python -m pytest -s tests/proof $(TESTS)
 
 docs: $(DEV)/.ready
 	$(DEV)/bin/python -m sphinx -W -b html docs docs/_build/html

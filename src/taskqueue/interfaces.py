@@ -1,4 +1,4 @@
-"""The contracts: what a backend is asked, by whom, when, and what may fail. Imports nothing of ours.
+"""The contracts: what a backend and a witness are asked, by whom, when, and what may fail. Imports nothing of ours.
 
 A backend stores records as opaque bytes beside a few columns that it needs for choosing and counting. It knows
 no settings, no requests and no transactions. ``TaskQueue`` is the contract as an abstract class, for type
@@ -12,15 +12,19 @@ changes something may be repeated.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
-from zope.interface import classImplements
+from zope.interface import Interface, classImplements
 from zope.interface.common import ABCInterface
 
 Verdict = Literal["publish", "discard", "hold"]
+Testimony = Literal["yes", "no", "not yet", "unknown"]
+# Runs one statement with ``:name`` parameters; its answer has ``fetchall()``.
+Execute = Callable[[str, Mapping[str, Any]], Any]
 
 CLAIM_COUNT_LIMIT = 100
 CLAIM_BYTES_LIMIT = 1024 * 1024
@@ -114,6 +118,25 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool
 
 
+class SchemaStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Which version of a backend's schema a store has."""
+
+    found: int  # 0 where there is nothing yet
+    known: int  # the one that this release needs
+
+
+@runtime_checkable
+class Migrating(Protocol):
+    """What a backend has beside its verbs when its store has a schema; ``taskqueue migrate`` calls it."""
+
+    def schema(self) -> SchemaStatus:
+        """Which version there is. Changes nothing, also where nothing is yet."""
+
+    def migrate(self) -> Sequence[int]:
+        """Create what is missing, and raise the schema to this release's version; returns the versions that it was
+        raised to, one after the other. May be interrupted, and called again. A newer schema is refused."""
+
+
 class TaskQueue(ABC):
     """One queue in one backend.
 
@@ -124,7 +147,8 @@ class TaskQueue(ABC):
 
     name: str
     prefix: str
-    # "durable": survives the process; "shared": other processes see the same tasks
+    # "durable": survives the process; "shared": other processes see the same tasks; "joins": tasks are added in the
+    # application's own transaction, through ``enlist``, and nothing is staged
     capabilities: frozenset[str]
 
     # ---- the way in; the producer calls these, inside a request ----------------------------------------------
@@ -148,6 +172,10 @@ class TaskQueue(ABC):
     @abstractmethod
     def discard(self, ids: Collection[str], timeout: float) -> None:
         """Forget what is staged or held, after an abort. Published ones stay; unknown ids are fine."""
+
+    def now(self, timeout: float) -> float:
+        """The time by the clock that says when tasks are due, in seconds since the epoch; asked when one is delayed."""
+        return time.time()
 
     # ---- in doubt; the keeper and the command line call these ------------------------------------------------
 
@@ -273,6 +301,21 @@ class TaskQueue(ABC):
     def close(self) -> None:
         """Close what this process has open; it opens again when needed. May come twice."""
 
+    # ---- in the application's own transaction; only with the capability "joins" -----------------------------
+
+    def enlist(self, records: Sequence[Record], execute: Execute) -> None:
+        """Add, to be runnable from the moment when the application's transaction commits. Called in the before-commit
+        hook, and in the vote for what was added since. Raises BackendError when that is another database."""
+        raise NotImplementedError(f"{type(self).__name__} does not join transactions")
+
+    def notify(self) -> None:
+        """Hint that there is something new: the application's transaction has committed. Never raises."""
+        raise NotImplementedError(f"{type(self).__name__} does not join transactions")
+
+    def finish_within(self, settlement: Settlement, execute: Execute) -> bool:
+        """Settle one claim in the application's transaction. False when that came too late: its claim number is old."""
+        raise NotImplementedError(f"{type(self).__name__} does not join transactions")
+
 
 class ITaskQueue(ABCInterface):  # type: ignore[misc]  # zope.interface publishes no types
     """``TaskQueue`` as an interface: the same verbs with the same words."""
@@ -281,3 +324,76 @@ class ITaskQueue(ABCInterface):  # type: ignore[misc]  # zope.interface publishe
 
 
 classImplements(TaskQueue, ITaskQueue)
+
+
+class WitnessMark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """That a database takes part in a transaction, and where it can be asked afterwards whether that committed."""
+
+    kind: str
+    database: str
+    position: str = ""  # where the history of the database stood before the commit, in the witness's own terms
+    marked_at: float = 0.0  # seconds since the epoch, by the clock of the process that marked
+
+
+class Witness(ABC):
+    """Something that can say afterwards whether a transaction committed: one database, as this process knows it.
+
+    ``kind`` and ``database`` together name the database: only a process that has registered a witness with the same two
+    is asked. All methods may be called from any thread.
+    """
+
+    kind: str
+    # Whether being asked makes a commit impossible that has not happened yet, so that "not yet" is worth waiting for.
+    fences: bool = False
+
+    @property
+    @abstractmethod
+    def database(self) -> str:
+        """Which one, the same in all processes that use it. May ask the database; then it may fail as ``mark`` may."""
+
+    @abstractmethod
+    def recognises(self, data_manager: Any) -> bool:
+        """Whether this data manager, which has joined a transaction, is of this database. Never raises."""
+
+    @abstractmethod
+    def mark(self, key: str, transaction: Any, data_managers: Sequence[Any]) -> WitnessMark | None:
+        """Write the key in the transaction, so that it is kept if and only if the transaction commits.
+
+        Called inside a request, in a before-commit hook or in the vote, with the data managers that are recognised.
+        ``key`` is one random transaction id, or another name for what shall happen once; it has at most 80 characters.
+        Returns None when none of the data managers will write anything: then there is nothing to ask. Raises what it
+        has to; the commit fails then. Called again with the same key in the same transaction, it writes nothing twice.
+        """
+
+    @abstractmethod
+    def testify(self, marks: Mapping[str, WitnessMark], timeout: float) -> Mapping[str, Testimony]:
+        """Whether the transactions with these keys committed, told within ``timeout`` seconds or so.
+
+        "yes" and "no" are final: "no" says that the transaction cannot commit any more. "not yet" is to be asked again;
+        what cannot be answered at all is "unknown". Called by the keeper and before a task runs again, never in a
+        request that adds, and never for a transaction that is still open in this process. A mark without a position is
+        looked for from about ``marked_at`` on. May raise anything: the same is asked again later.
+        """
+
+    def executor(self, transaction: Any, transaction_manager: Any) -> Execute | None:
+        """Run statements of SQL in the application's own transaction: for queues that share its database.
+
+        The transaction must commit them, whether or not anything else has changed. None where there is no SQL.
+        """
+        return None
+
+    def tidy(self) -> None:  # noqa: B027  # most keep nothing that would have to be thrown away
+        """Throw away what nobody will ask for any more. The keeper calls it now and then."""
+
+
+class IWitness(ABCInterface):  # type: ignore[misc]  # zope.interface publishes no types
+    """``Witness`` as an interface: the same methods with the same words."""
+
+    abc = Witness
+
+
+classImplements(Witness, IWitness)
+
+
+class ITaskQueueLayer(Interface):  # type: ignore[misc]  # zope.interface publishes no types
+    """Provided by the request of a task in Zope: a view of this layer is there for tasks, and for nobody else."""

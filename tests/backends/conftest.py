@@ -5,6 +5,7 @@ import pytest
 from taskqueue.backends.sqlite import SQLiteQueue
 
 from .making import Clock, beat
+from .postgresql_server import new_database, shared_server
 
 
 @pytest.fixture
@@ -38,3 +39,16 @@ def queue(open_queue):
     queue = open_queue()
     beat(queue)
     return queue
+
+
+@pytest.fixture
+def postgresql():
+    """A running PostgreSQL server, the same for all tests."""
+    return shared_server()
+
+
+@pytest.fixture
+def postgresql_url(postgresql):
+    """A database of this test's own."""
+    with new_database(postgresql) as url:
+        yield url

@@ -14,14 +14,27 @@ import time
 
 STEP_SECONDS = 0.01  # of a slow line
 DEADLINE = 20.0
-MARK = b"EVALSHA"  # a chunk with this in it is a command that matters; what connects and logs in passes
+
+
+def runs_a_script(said):
+    """Whether what was said to Redis is a command that matters; what connects and logs in passes."""
+    return b"EVALSHA" in said
+
+
+def commits_tasks(said):
+    """Whether what was said to PostgreSQL ends a transaction that matters; what finds the queue, and hints, pass."""
+    return b"COMMIT\0" in said and b"taskqueue_" in said and b"taskqueue_meta" not in said and b"pg_notify" not in said
 
 
 class FaultProxy:
-    """Listens on ``port``, and passes everything on to another one."""
+    """Listens on ``port``, and passes everything on to another one.
 
-    def __init__(self, server_port):
+    ``matters`` judges what a client has said since the server's last answer: whether it is a command now.
+    """
+
+    def __init__(self, server_port, matters=runs_a_script):
         self._server_port = server_port
+        self._matters = matters
         self._pairs = []
         self._actions = queue.SimpleQueue()
         self._woken, self._wakes = socket.socketpair()
@@ -182,16 +195,18 @@ class FaultProxy:
             self.done += 1
             self._part(pair)
         else:
+            pair.said.clear()
             pair.waiting[pair.client] += chunk
 
     def _hear_command(self, pair, chunk):
-        if MARK in chunk and self._resets_command:
+        pair.said += chunk
+        if self._resets_command and self._matters(pair.said):
             self._resets_command = False
             self.done += 1
             pair.server.sendall(chunk[: len(chunk) // 2])
             self._part(pair, reset=True)
             return
-        if MARK in chunk and self._loses_reply:
+        if self._loses_reply and self._matters(pair.said):
             self._loses_reply = False
             pair.loses_reply = True
         pair.waiting[pair.server] += chunk
@@ -213,7 +228,10 @@ class FaultProxy:
 class _Pair:
     def __init__(self, client, server):
         self.client, self.server = client, server
+        for sock in (client, server):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # no delay that both ends have not
         self.waiting = {client: bytearray(), server: bytearray()}  # what is to be passed on to each
+        self.said = bytearray()  # by the client, since the server's last answer
         self.loses_reply = self.is_swallowed = False
 
     def close(self, *, reset):

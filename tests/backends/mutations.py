@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from mutations_redis import REDIS_FILES, REDIS_MUTATIONS, VERBS
+from mutations_transactions import TRANSACTION_FILES, TRANSACTION_MUTATIONS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "taskqueue"
@@ -28,6 +29,7 @@ BY_FILE = {
     "hints.py": ("test_hints.py",),
     "filesystem.py": SQLITE,
     **REDIS_FILES,
+    **TRANSACTION_FILES,
     **{file: VERBS for file, *_ in REDIS_MUTATIONS if file.startswith("lua/")},
 }
 GONE_CHECK = " AND gone_at > :remembered_since)"
@@ -207,7 +209,7 @@ MUTATIONS = [
     ("sqlite.py", "queue._hints = Hints()", "pass", "a forked child waits with a lock of its own"),
     ("sqlite.py", "os.path.abspath(path)", "str(path)", "a path is absolute from the beginning"),
     # ---- sqlite: the file ----
-    ("database.py", '"synchronous = FULL"', '"synchronous = NORMAL"', "every commit reaches the disk"),
+    ("database.py", 'f"synchronous = {self._synchronous}"', '"synchronous = NORMAL"', "every commit reaches the disk"),
     ("database.py", '"wal_autocheckpoint = 0"', '"wal_autocheckpoint = 1000"', "checkpoints are ours"),
     ("database.py", '"secure_delete = ON"', '"secure_delete = OFF"', "wiped secrets leave the file"),
     (
@@ -320,7 +322,7 @@ MUTATIONS = [
         "the log is copied into the file after a while",
     ),
     ("filesystem.py", "if kind in NETWORK_TYPES:", "if False:", "network file systems are refused"),
-    ("schema.py", "if int(version[0]) > SCHEMA_VERSION:", "if False:", "newer files are refused"),
+    ("schema.py", "if version > SCHEMA_VERSION:", "if False:", "newer files are refused"),
     ("schema.py", 'if not {"meta", "queue", "task"} <= tables:', "if False:", "other databases are refused"),
 ]
 
@@ -329,7 +331,11 @@ def main(arguments):
     """Run the mutations that were asked for; returns how many survive."""
     with_model = "--model" in arguments
     words = [word for word in arguments if word != "--model"]
-    chosen = [each for each in MUTATIONS + REDIS_MUTATIONS if not words or any(word in each[3] for word in words)]
+    chosen = [
+        each
+        for each in (*MUTATIONS, *REDIS_MUTATIONS, *TRANSACTION_MUTATIONS)
+        if not words or any(word in each[3] for word in words)
+    ]
     survivors = [each for each in chosen if not _is_noticed(*each, with_model=with_model)]
     print(f"{len(chosen)} mutations, {len(survivors)} survive")
     for file, old, new, rule in survivors:
@@ -356,7 +362,7 @@ def _first_failure(folder, files, with_model):
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
     command += ["-k", "AsTheModel" if with_model else "not AsTheModel", "--timeout=40"]
     command += [str(ROOT / "tests" / "backends" / name) for name in files]
-    environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1", "TASKQUEUE_PROOF": "mutated"}
     with open(Path(folder) / "output", "w+") as output:  # not a pipe: a process that a test leaves behind would hold it
         status = subprocess.run(
             command, cwd=ROOT, env=environment, stdout=output, stderr=output, check=False

@@ -130,6 +130,12 @@ def test_every_commit_reaches_the_disk_and_checkpoints_are_ours(queue):
         assert session.run("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+def test_commits_need_not_reach_the_disk_where_that_is_asked_for(open_queue):
+    queue = open_queue(synchronous="normal")
+    with queue._database.writing() as session:
+        assert session.run("PRAGMA synchronous").fetchone() == (1,)
+
+
 def test_wiped_secrets_are_not_left_in_the_file(queue, path):
     canary = b"canary-" * 3000
     publish(queue, record(secrets=canary))

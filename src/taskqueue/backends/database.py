@@ -17,17 +17,18 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import closing, contextmanager, suppress
+from typing import Any, Literal
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 from ..errors import BackendUnavailableError
+from ..interfaces import SchemaStatus
 from .deadlines import Deadline
 from .faults import explain
 from .filelocks import WriteLock
 from .filesystem import make_file, make_folder, refuse_network
-from .schema import Layout
+from .schema import SCHEMA_VERSION, Layout
 
 DEFAULT_TIMEOUT = 5.0  # of verbs that are given none
 CHECKPOINT_BYTES = 4 * 1024 * 1024  # of the write-ahead log, before it is copied into the file
@@ -35,6 +36,7 @@ CHECKPOINT_SECONDS = 60.0  # and so long after the last time, since the log stil
 FORK_PATIENCE_SECONDS = 5.0
 
 Identity = tuple[int, int]  # device and inode
+Synchronous = Literal["full", "normal"]
 
 
 class Session:
@@ -76,8 +78,9 @@ class _Slot:
 class Database:
     """The file, as one queue object uses it. Inert until it is used."""
 
-    def __init__(self, path: str, layout: Layout) -> None:
+    def __init__(self, path: str, layout: Layout, synchronous: Synchronous = "full") -> None:
         self.path = path
+        self._synchronous = synchronous
         self._log_path = f"{self.path}-wal"
         self._layout = layout
         self._start()
@@ -133,6 +136,26 @@ class Database:
             return False
         finally:
             self._watcher.lock.release()
+
+    def schema(self) -> SchemaStatus:
+        """Which version of the schema the file has. Makes no file."""
+        deadline = Deadline(DEFAULT_TIMEOUT)
+        with self._using(self._reader, deadline):
+            if identify(self.path) is None:
+                return SchemaStatus(found=0, known=SCHEMA_VERSION)
+            refuse_network(self.path)
+            with closing(self._connect(deadline)) as connection:
+                return self._layout.status(connection)
+
+    def migrate(self) -> list[int]:
+        """Create what is missing, and raise the schema; the versions that it was raised to."""
+        deadline = Deadline(DEFAULT_TIMEOUT)
+        with self._using(self._writer, deadline), self._locked(deadline):
+            self._create_file()
+            with closing(self._connect(deadline)) as connection:
+                if not self._layout.status(connection).found:
+                    _use_write_ahead_log(connection)
+                return self._layout.migrate(connection)
 
     def close(self) -> None:
         """Close all connections; they are opened again when needed."""
@@ -271,7 +294,7 @@ class Database:
         connection.text_factory = lambda stored: stored.decode("utf-8", "replace")
         try:
             for setting in (
-                "synchronous = FULL",
+                f"synchronous = {self._synchronous}",
                 "wal_autocheckpoint = 0",
                 "secure_delete = ON",
                 "trusted_schema = OFF",

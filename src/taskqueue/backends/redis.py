@@ -31,8 +31,8 @@ from ..record import STORED_STATES, State
 from . import redis_records, rules
 from .deadlines import Deadline
 from .hints import Hints
+from .leases import RETIRED_WITH_NOTHING, Sight, Watch, decode_row
 from .redis_address import address_of
-from .redis_leases import RETIRED_WITH_NOTHING, Sight, Watch, decode_row
 from .redis_link import DEFAULT_TIMEOUT, Link
 from .redis_listener import Listener
 from .redis_records import encode_ids, encode_text, in_portions
@@ -140,6 +140,9 @@ class RedisQueue(TaskQueue):
             arguments = redis_records.new_records(records[first : first + PORTION])
             self._run("publish", *arguments, timeout=deadline.remaining(), repeat=True)
         self._hints.give()
+
+    def now(self, timeout: float) -> float:
+        return self._read(float, self._run("clock", timeout=timeout, repeat=True))
 
     def discard(self, ids: Collection[str], timeout: float) -> None:
         self._forget("discard", ids, timeout, repeat=True)

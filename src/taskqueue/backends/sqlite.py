@@ -12,10 +12,21 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from weakref import WeakSet
 
-from ..interfaces import Counts, Exchanged, Owner, OwnerStatus, Reclaimed, Record, Settlement, TaskQueue, Verdict
+from ..interfaces import (
+    Counts,
+    Exchanged,
+    Owner,
+    OwnerStatus,
+    Reclaimed,
+    Record,
+    SchemaStatus,
+    Settlement,
+    TaskQueue,
+    Verdict,
+)
 from ..record import STORED_STATES, State
 from . import rows, rules
-from .database import Database
+from .database import Database, Synchronous
 from .deadlines import Deadline
 from .filelocks import OwnerLocks
 from .hints import Hints
@@ -26,7 +37,8 @@ PURGE_LIMIT = 1000  # tasks that one transaction of a purge deletes
 
 
 class SQLiteQueue(TaskQueue):
-    """A queue in a file. ``path`` is created, with its directory, when it is missing.
+    """A queue in a file. ``path`` is created, with its directory, when it is missing. ``synchronous`` is SQLite's: with
+    "full" each commit reaches the disk, with "normal" the log does now and then.
 
     An owner is alive as long as its process lives, however long its last beat is ago: the kernel tells.
     """
@@ -34,13 +46,19 @@ class SQLiteQueue(TaskQueue):
     capabilities = frozenset({"durable", "shared"})
 
     def __init__(
-        self, *, name: str, path: str | os.PathLike[str], prefix: str = "taskqueue", length_limit: int | None = None
+        self,
+        *,
+        name: str,
+        path: str | os.PathLike[str],
+        synchronous: Synchronous = "full",
+        prefix: str = "taskqueue",
+        length_limit: int | None = None,
     ) -> None:
         self.name = name
         self.prefix = prefix
         self.path = os.path.abspath(path)
         self._length_limit = length_limit
-        self._database = Database(self.path, Layout(self.path, prefix, name))
+        self._database = Database(self.path, Layout(self.path, prefix, name), synchronous)
         self._owner_locks = OwnerLocks(f"{self.path}.owners")
         self._hints = Hints()
         _queues.add(self)
@@ -241,6 +259,16 @@ class SQLiteQueue(TaskQueue):
         with self._database.writing() as session:
             rows.set_paused(session, False)
         self._hints.give()
+
+    # ---- the schema ----
+
+    def schema(self) -> SchemaStatus:
+        """Which version the file has."""
+        return self._database.schema()
+
+    def migrate(self) -> Sequence[int]:
+        """Create what is missing, and raise the schema to this release's version."""
+        return self._database.migrate()
 
     def close(self) -> None:
         """Close the file, and end the leases that this object took."""

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskqueue.backends.redis_leases import UNKNOWN_OWNER_LEASE, Sight, Watch, decode_row
+from taskqueue.backends.leases import UNKNOWN_OWNER_LEASE, Sight, Watch, decode_row
 from taskqueue.interfaces import Owner
 
 LEASE = 60.0

@@ -69,5 +69,3 @@ CREATE TABLE owner (
     retired INTEGER NOT NULL,
     PRIMARY KEY (queue, id)
 ) WITHOUT ROWID;
-
-INSERT INTO meta (key, value) VALUES ('schema_version', '1');

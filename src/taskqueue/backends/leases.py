@@ -1,7 +1,7 @@
 """Whether owners on other machines still live, told from their beats. Knows no connection.
 
 A lease lapses when no beat has been seen for as long as it lasts, by this process's own monotonic clock. The clock of
-the Redis server, or of any other machine, may jump: no lease lapses of that. Time in which nobody could look, while the
+the server, or of any other machine, may jump: no lease lapses of that. Time in which nobody could look, while the
 server was away or this process stood still, counts only a little, so that the living can beat before they are judged.
 A process that has just begun to look has to look for almost as long as the lease lasts.
 """

@@ -1,0 +1,54 @@
+"""Tasks that the application's own transaction carries, where its data is in the same database. Knows no connection.
+
+``execute`` runs one statement with parameters written ``:name`` in that transaction, through whatever driver the
+application has, and returns something with ``fetchall``. Parameters are text, numbers, booleans and None.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+from ..errors import BackendUnavailableError
+from ..interfaces import Execute, Record, Settlement
+from . import rules
+from .postgresql_rows import encode_records
+from .postgresql_statements import load_plain
+
+_ENLIST = load_plain("enlist")
+_FINISH_WITHIN = load_plain("finish_within")
+
+
+def enlist(prefix: str, name: str, length_limit: int | None, records: Sequence[Record], execute: Execute) -> None:
+    """Store records as published. Raises QueueFullError when more tasks would wait than may."""
+    if not records:
+        return
+    parameters = {
+        "prefix": prefix,
+        "name": name,
+        "records": encode_records(records),
+        "length_limit": -1 if length_limit is None else length_limit,
+    }
+    ((number, waiting, stored),) = execute(_ENLIST, parameters).fetchall()
+    if number is None:
+        raise BackendUnavailableError(
+            f"the application's database has no queue {name!r}: shared = true needs the url of that same database"
+        )
+    if length_limit is not None and not stored:
+        rules.refuse_over_limit(name, waiting, length_limit)
+
+
+def finish_within(prefix: str, name: str, settlement: Settlement, execute: Execute) -> bool:
+    """Settle one claim as done; False when it came too late."""
+    outcome = settlement.outcome
+    parameters = {
+        "prefix": prefix,
+        "name": name,
+        "id": settlement.id,
+        "claim_number": settlement.claim_number,
+        "attempts": settlement.attempts,
+        "started": settlement.started,
+        "wipe": settlement.wipe,
+        "outcome": None if outcome is None else base64.b64encode(outcome).decode(),
+    }
+    return len(execute(_FINISH_WITHIN, parameters).fetchall()) == 1

@@ -1,0 +1,2 @@
+-- The end of each transaction.
+COMMIT

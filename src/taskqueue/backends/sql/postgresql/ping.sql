@@ -1,0 +1,2 @@
+-- See that the server answers.
+SELECT 1

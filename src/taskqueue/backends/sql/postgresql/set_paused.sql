@@ -1,0 +1,3 @@
+-- Pause or resume the queue.
+UPDATE taskqueue_queue SET paused = :paused
+WHERE number = :queue

@@ -1,0 +1,36 @@
+"""Queues of the backend ``postgresql`` for tests: in one database, which is emptied before each test."""
+
+import contextlib
+
+import psycopg
+
+from taskqueue.backends import postgresql_schema
+from taskqueue.backends.postgresql import PostgreSQLQueue
+
+TABLES = ("taskqueue_queue", "taskqueue_task", "taskqueue_owner")
+
+
+def empty(url):
+    """Make the tables, or take everything out of them."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        postgresql_schema.migrate(connection)
+        connection.execute(f"TRUNCATE {', '.join(TABLES)}")
+
+
+class Opener:
+    """Opens queues in one database, and closes them all."""
+
+    def __init__(self, url):
+        self.url = url
+        self._opened = []
+
+    def __call__(self, name="default", **options):
+        queue = PostgreSQLQueue(name=name, **{"url": self.url, **options})
+        self._opened.append(queue)
+        return queue
+
+    def close(self):
+        """Close what was opened."""
+        for queue in self._opened:
+            with contextlib.suppress(Exception):
+                queue.close()
