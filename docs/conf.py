@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from pygments.lexers.special import TextLexer
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 project = "taskqueue"
@@ -23,3 +25,8 @@ html_theme_options = {
 }
 html_sidebars = {"**": ["about.html", "navigation.html", "searchbox.html"]}
 html_copy_source = False
+
+
+def setup(app):
+    """A language of Zope's that Pygments does not know."""
+    app.add_lexer("zopeconf", TextLexer)

@@ -1,7 +1,8 @@
 """Runs the code blocks of the documents, each document in a folder of its own, from top to bottom.
 
 What a block is decides how it runs. ``python`` is executed in the document's namespace, ``pycon`` is compared as a
-doctest is, ``text`` is what the Python block before it printed. ``ini`` is loaded, ``systemd`` is checked, and the
+doctest is, ``text`` is what the Python block before it printed. ``ini`` is loaded, ``zopeconf`` is read as a
+zope.conf, as is what an ``ini`` block of buildout puts into one. ``systemd`` and ``xml`` are checked, and the
 commands of ``console`` are run and their output is compared; ``...`` there stands for anything, and a line ``^C``
 interrupts a command that would go on. A block that has a name (``:caption: NAME``, or a comment ``.. file: NAME``
 before it) is written to that file first; a Python file is imported. A block that cannot run stands behind a comment
@@ -26,16 +27,23 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from unittest import mock
+from xml.etree import ElementTree
 
 import transaction
 from paste.deploy import loadapp
 from sybil import Document, Example, Region
 from sybil.parsers.rest.lexers import DirectiveInCommentLexer, DirectiveLexer
+from ZConfig.loader import ConfigLoader
+from zope.dottedname.resolve import resolve
+from Zope2.Startup.options import ZopeWSGIOptions
 
 from taskqueue import queues
 from taskqueue.configure import read_ini
 from taskqueue.settings import ServerSettings
 from taskqueue.wsgi import Lifecycle
+from taskqueue.zope.reading import read_zope_conf
+from taskqueue.zope.sections import sections_of
 
 PATIENCE_SECONDS = 60
 BENCH = "_workbench"
@@ -227,11 +235,60 @@ def load_ini(example: Example) -> str | None:
         bench.status = 0
         printed = _run(bench, f"{sys.executable} -c 'import logging.config as c; c.fileConfig(\"{path.name}\")'")
         return printed if bench.status else None
+    if "zope-conf-additional" in example.parsed:
+        return _read_buildout(bench, example.parsed)
     configuration = read_ini(path)
     if configuration.is_default and re.search(r"^\[?taskqueue[.:-]", example.parsed, re.MULTILINE):
         return "it configures taskqueue, and nothing of it was understood"
-    if re.search(r"^\[(app|composite|pipeline):", example.parsed, re.MULTILINE):
+    is_zope = "egg:Zope" in example.parsed  # it would start here, and there is one in a process
+    if not is_zope and re.search(r"^\[(app|composite|pipeline):", example.parsed, re.MULTILINE):
         example.namespace["application"] = loadapp(f"config:{path}")
+    return None
+
+
+def load_zope_conf(example: Example) -> str | None:
+    """Read a zope.conf as Zope does, and as the command line does; both understand the same."""
+    bench = _bench(example)
+    name = _file_name(example) or "zope.conf"
+    if "%import taskqueue" in example.parsed or "<taskqueue" not in example.parsed:
+        return _read_zope_conf(bench, name, example.parsed)
+    return _read_zope_conf(bench, name, f"%import taskqueue\n{example.parsed}")  # a part of a file
+
+
+def _read_buildout(bench: Workbench, text: str) -> str | None:
+    parser = configparser.RawConfigParser()
+    parser.read_string(text)
+    parts = [
+        parser[part]["zope-conf-additional"] for part in parser.sections() if "zope-conf-additional" in parser[part]
+    ]
+    folder = str(bench.folder)
+    lines = re.sub(r"\$\{:_buildout_section_name_\}", "instance", "\n".join(parts))
+    return _read_zope_conf(bench, "zope.conf", lines.replace("${buildout:directory}", folder))
+
+
+def _read_zope_conf(bench: Workbench, name: str, text: str) -> str | None:
+    given = f"%define INSTANCE {bench.folder}\ninstancehome $INSTANCE\n{text}"
+    if "<zodb_db" not in given:
+        given += "\n<zodb_db main>\n  <mappingstorage/>\n  mount-point /\n</zodb_db>\n"
+    path = bench.write(name, given)
+    (bench.folder / "var").mkdir(exist_ok=True)
+    options = ZopeWSGIOptions()
+    options.load_schema()
+    environment = dict.fromkeys(re.findall(r"\$\((\w+)\)", text), "of the environment")
+    with mock.patch.dict(os.environ, environment):
+        root, _handlers = ConfigLoader(options.schema).loadURL(str(path))
+        sections = sections_of(root)
+        if sections is None:
+            return "nothing of it was understood" if "<taskqueue" in text else None
+        return None if sections.understand() == read_zope_conf(path) else "the command line understands something else"
+
+
+def check_zcml(example: Example) -> str | None:
+    """Check that a piece of ZCML can be parsed, and that what it names of this package is there."""
+    for element in ElementTree.fromstring(example.parsed).iter():  # noqa: S314  # it is of these documents
+        for value in element.attrib.values():
+            if value.partition(".")[0] == "taskqueue":
+                resolve(value)
     return None
 
 
@@ -369,6 +426,8 @@ EVALUATORS: dict[str, Callable[[Example], str | None]] = {
     "pycon": run_session,
     "text": compare_printed,
     "ini": load_ini,
+    "zopeconf": load_zope_conf,
+    "xml": check_zcml,
     "systemd": check_unit,
     "console": run_console,
 }

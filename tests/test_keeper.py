@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -8,13 +9,15 @@ from typing import Any
 import pytest
 
 from taskqueue import keeper as keeper_module
-from taskqueue import notices
+from taskqueue import notices, witnesses
 from taskqueue.errors import BackendError, BackendUnavailableError
-from taskqueue.interfaces import Owner, Record
+from taskqueue.interfaces import Owner, Record, WitnessMark
 from taskqueue.keeper import Keeper, process_keeper
 from taskqueue.notices import Event, Notice
 from taskqueue.queues import Queue
-from taskqueue.record import new_id
+from taskqueue.record import Envelope, encode_part, new_id
+
+from .witnesses.fakes import FakeWitness
 
 DEADLINE = 20.0
 
@@ -53,6 +56,7 @@ class Store:
         self.journal = Journal()
         self.errors: dict[str, Exception] = {}
         self.before: dict[str, Callable[[], None]] = {}
+        self.records: list[Record] = []
 
     def beat(self, owner: Owner, lease: float, timeout: float) -> None:
         self._called("beat", owner, lease, timeout)
@@ -60,9 +64,16 @@ class Store:
     def publish(self, records: Sequence[Record], timeout: float) -> None:
         self._called("publish", tuple(record.id for record in records), timeout)
 
-    def settle(self, ids: Collection[str], verdict: str, timeout: float) -> int:
+    def settle(self, ids: Collection[str], verdict: str, timeout: float | None = None) -> int:
         self._called("settle", tuple(ids), verdict)
         return len(ids)
+
+    def staged(self, limit: int, after: str) -> Sequence[Record]:
+        self._called("staged", after)
+        return [each for each in self.records if each.id > after][:limit]
+
+    def wake(self) -> None:
+        self._called("wake")
 
     def retire(self, owner_id: str, timeout: float) -> None:
         self._called("retire", owner_id)
@@ -259,7 +270,7 @@ def test_a_backend_that_takes_beats_but_no_tasks_stays_down_without_flapping(
     ]
 
 
-@pytest.mark.parametrize("verb", ["beat", "publish", "settle"])
+@pytest.mark.parametrize("verb", ["beat", "publish", "settle", "staged"])
 def test_the_keeper_survives_any_exception_of_a_backend_and_tells_it_once(
     keeper: Keeper, queue: Queue, store: Store, told: Journal, verb: str
 ) -> None:
@@ -359,6 +370,148 @@ def test_what_was_not_settled_in_time_is_settled_until_it_succeeds(keeper: Keepe
     store.errors.clear()
     store.journal.wait("settle", 2)
     assert [entry[1:] for entry in store.journal.entries("settle")] == [(("a", "b"), "discard"), (("c",), "hold")]
+
+
+# ---- in doubt ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def witness(monkeypatch: pytest.MonkeyPatch) -> FakeWitness:
+    made = FakeWitness(answer="yes")
+    monkeypatch.setattr(witnesses, "_witnesses", [made])
+    return made
+
+
+def held(transaction_id: str = "t", **envelope: Any) -> Record:
+    marks = (WitnessMark(kind="fake", database="main"),)
+    given = Envelope(
+        **{"transaction_id": transaction_id, "owner": "o", "witnesses": marks, "strangers": (), **envelope}
+    )
+    return Record(id=new_id(), body=b"", state="held", envelope=encode_part(given))
+
+
+def test_a_keeper_looks_into_what_is_held_when_it_begins(
+    keeper: Keeper, queue: Queue, store: Store, witness: FakeWitness
+) -> None:
+    store.records = [held()]
+    keeper.hold_lease(queue, 1.0)
+    assert store.journal.wait("settle")[1:] == ((store.records[0].id,), "publish")
+
+
+def test_a_keeper_looks_again_as_soon_as_it_is_told_to(
+    keeper: Keeper, queue: Queue, store: Store, witness: FakeWitness
+) -> None:
+    keeper.hold_lease(queue, 1.0)
+    store.journal.wait("staged")
+    store.records = [held()]
+    keeper.look_into_doubts(queue)
+    store.journal.wait("settle")
+
+
+def test_without_being_told_a_keeper_looks_once_in_a_renewal(
+    threadless: Keeper, queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = threadless._keep(queue)
+    for _ in range(3):
+        threadless._tend(kept)
+    assert len(store.journal.entries("staged")) == 1
+    assert kept.looked_at is not None
+    kept.looked_at -= kept.renew
+    threadless._tend(kept)
+    assert len(store.journal.entries("staged")) == 2
+
+
+@pytest.mark.parametrize(("renew", "rests"), [(15.0, keeper_module.DOUBT_SECONDS), (2.0, 2.0)])
+def test_who_may_know_soon_is_asked_again_soon(
+    threadless: Keeper, queue: Queue, store: Store, witness: FakeWitness, renew: float, rests: float
+) -> None:
+    witness.answer = "not yet"
+    store.records = [held()]
+    kept = threadless._keep(queue)
+    kept.renew = renew
+    threadless._tend(kept)
+    assert 0 < threadless._pause_seconds() <= rests
+    assert kept.looked_at is not None
+    kept.looked_at -= rests
+    threadless._tend(kept)
+    assert len(witness.asked) == 2
+
+
+def test_what_could_not_be_looked_into_is_looked_into_when_the_backend_is_up_again(
+    threadless: Keeper, queue: Queue, store: Store, witness: FakeWitness
+) -> None:
+    store.records = [held()]
+    store.errors["staged"] = DOWN
+    kept = threadless._keep(queue)
+    threadless._tend(kept)
+    with pytest.raises(BackendUnavailableError):
+        threadless.refuse_if_down(queue)
+    store.errors.clear()
+    threadless._tend(kept)
+    threadless._tend(kept)
+    assert len(store.journal.entries("settle")) == 1
+
+
+def test_nobody_decides_for_a_transaction_that_may_still_commit_here(
+    threadless: Keeper, queue: Queue, store: Store, witness: FakeWitness
+) -> None:
+    class Producer:
+        may_commit = True
+
+    producer = Producer()
+    store.records = [held("open")]
+    kept = threadless._keep(queue)
+    threadless.in_flight.enter("open", producer)
+    threadless._tend(kept)
+    assert witness.asked == []
+    producer.may_commit = False
+    threadless.look_into_doubts(queue)
+    threadless._tend(kept)
+    assert witness.asked == [("open",)]
+
+
+def test_nobody_decides_for_what_this_process_has_still_to_publish(
+    threadless: Keeper, queue: Queue, store: Store, witness: FakeWitness
+) -> None:
+    store.records = [held()]
+    store.errors["publish"] = BackendError("odd")
+    kept = threadless._keep(queue)
+    threadless.redo(queue, store.records, DOWN)
+    threadless._tend(kept)
+    store.errors.clear()
+    assert threadless._kept
+    kept.doubts.settle((), kept.redo)
+    assert witness.asked == []
+
+
+def test_a_transaction_that_is_gone_without_a_word_is_not_in_flight_any_more(threadless: Keeper) -> None:
+    class Producer:
+        may_commit = True
+
+    producer = Producer()
+    threadless.in_flight.enter("t", producer)
+    assert "t" in threadless.in_flight
+    del producer
+    gc.collect()
+    assert "t" not in threadless.in_flight
+    assert len(threadless.in_flight) == 0
+
+
+def test_the_witnesses_are_tidied_now_and_then_and_one_that_fails_harms_nobody(
+    threadless: Keeper, told: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = FakeWitness("first"), FakeWitness("second")
+    first.error = ValueError("a secret")
+    monkeypatch.setattr(witnesses, "_witnesses", [first, second])
+    threadless._tidy()
+    assert (first.tidied, second.tidied) == (0, 0)
+    threadless._tidied_at -= keeper_module.TIDY_SECONDS
+    threadless._tidy()
+    threadless._tidy()
+    assert (first.tidied, second.tidied) == (1, 1)
+    assert [notice.detail for _, notice in told.entries(Event.WARNING)] == [
+        "the fake witness is not tidied: ValueError"
+    ]
 
 
 # ---- letting go --------------------------------------------------------------------------------------------------

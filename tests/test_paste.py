@@ -57,7 +57,7 @@ def test_the_filter_reads_the_sections_of_the_file_that_names_it(tmp_path: Path)
     assert isinstance(app.app, TaskQueueFilter)
     installation = app.app.installation
     assert list(installation.queues) == ["mail"]
-    assert installation.configuration.queues[0].backend_options == {"path": "/srv/from-default/given.db"}
+    assert installation.configuration.queues[0].backend_options["path"] == "/srv/from-default/given.db"
     assert queues.installed() is installation.queues
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from taskqueue import record as record_module
 from taskqueue.errors import InvalidTaskError, RecordError
-from taskqueue.interfaces import TaskQueue
+from taskqueue.interfaces import TaskQueue, WitnessMark
 from taskqueue.notices import Event, Notice
 from taskqueue.record import (
     STORED_STATES,
@@ -27,7 +27,6 @@ from taskqueue.record import (
     Principal,
     State,
     Task,
-    WitnessMark,
     as_dict,
     decode,
     decode_envelope,
@@ -193,7 +192,10 @@ def test_the_last_outcome_comes_with_the_task() -> None:
 
 def test_an_envelope_comes_back() -> None:
     envelope = Envelope(
-        transaction_id="t", owner="o", witnesses=(WitnessMark(kind="zodb", database="main", mark="m", position="p"),)
+        transaction_id="t",
+        owner="o",
+        witnesses=(WitnessMark(kind="zodb", database="main", position="p"),),
+        strangers=(),
     )
     assert decode_envelope(encode_part(envelope)) == envelope
 

@@ -145,7 +145,7 @@ def test_a_secret_is_not_shown_by_the_text_of_its_converter() -> None:
 
 def test_options_of_a_type_are_kept_apart() -> None:
     queue = read_queue(section(type="sqlite", path=" var/tasks.db "), options_of)
-    assert (queue.type, queue.backend_options) == ("sqlite", {"path": "var/tasks.db"})
+    assert (queue.type, queue.backend_options) == ("sqlite", {"path": "var/tasks.db", "synchronous": "full"})
 
 
 def test_an_option_of_another_type_is_an_error_that_names_it() -> None:
@@ -177,6 +177,15 @@ def test_keys_in_both_places_are_an_error(tmp_path: Any) -> None:
     (tmp_path / "keys").write_text(KEY)
     error = error_of(read_queue, section(secret=KEY, secret_file=str(tmp_path / "keys")), options_of)
     assert error.endswith("secret_file: cannot stand beside secret; use one of them")
+
+
+def test_a_queue_that_stores_no_credentials_takes_a_seal(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(KEY)
+    for key in ({"secret": KEY}, {"secret_file": str(tmp_path / "keys")}):
+        assert read_queue(section(auth="principal", **key), options_of).auth == "principal"
+    error = error_of(read_queue, section(auth="principal"), options_of)
+    assert "auth: principal takes a secret or secret_file beside it" in error
+    assert read_queue(section(), options_of).auth == "copy"
 
 
 @pytest.mark.parametrize("option", ["secret", "secret_file"])

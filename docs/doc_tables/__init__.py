@@ -13,12 +13,13 @@ from sphinx.util.docutils import SphinxDirective
 
 from taskqueue.settings import BACKEND_OPTIONS, QUEUE_OPTIONS, SERVER_OPTIONS
 
-from . import headers, log, options, outcomes, source, states, verbs
+from . import headers, log, options, outcomes, protocol, source, states, verbs
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "queue-options": lambda: options.options(QUEUE_OPTIONS),
     "sqlite-options": lambda: options.options(BACKEND_OPTIONS["sqlite"]),
     "redis-options": lambda: options.options(BACKEND_OPTIONS["redis"]),
+    "postgresql-options": lambda: options.options(BACKEND_OPTIONS["postgresql"]),
     "server-options": lambda: options.options(SERVER_OPTIONS),
     "task-fields": source.fields("Task"),
     "outcome-fields": source.fields("Outcome"),
@@ -40,6 +41,10 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "verb-overview": verbs.verb_overview,
     "verbs": verbs.verbs,
     "floors": source.floors,
+    "protocol-steps": protocol.steps,
+    "protocol-deaths": protocol.deaths,
+    "protocol-faults": protocol.faults,
+    "protocol-rules": protocol.rules,
 }
 
 

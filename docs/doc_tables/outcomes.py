@@ -12,6 +12,7 @@ ENDINGS = {
     "conflict": "a conflict",
     "exception": "an exception",
     "other": "anything else",
+    "refused": "a refusal, in Zope",
 }
 
 

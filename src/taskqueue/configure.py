@@ -18,8 +18,9 @@ from weakref import WeakSet
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
-from . import notices, queues, readers
+from . import notices, queues, readers, witnesses
 from .backends.local import LocalQueue
+from .backends.postgresql import PostgreSQLQueue
 from .backends.redis import RedisQueue
 from .backends.sqlite import SQLiteQueue
 from .consumer import Consumer
@@ -30,7 +31,7 @@ from .monitor import log
 from .queues import Queue, Queues
 from .readers import Configuration
 from .record import Keyring
-from .settings import BACKEND_OPTIONS, QUEUE_OPTIONS, Option, QueueSettings, ServerSettings, one_line
+from .settings import BACKEND_OPTIONS, QUEUE_OPTIONS, Option, QueueSettings, Section, ServerSettings, one_line
 
 __all__ = [
     "Configuration",
@@ -39,12 +40,19 @@ __all__ = [
     "install",
     "read_ini",
     "read_keywords",
+    "read_sections",
     "read_settings",
+    "register_witnesses",
 ]
 
 Application = Callable[..., Iterable[bytes]]
 
-BACKENDS: Mapping[str, type[TaskQueue]] = {"local": LocalQueue, "sqlite": SQLiteQueue, "redis": RedisQueue}
+BACKENDS: Mapping[str, type[TaskQueue]] = {
+    "local": LocalQueue,
+    "sqlite": SQLiteQueue,
+    "redis": RedisQueue,
+    "postgresql": PostgreSQLQueue,
+}
 # What every constructor takes beside the options that its class declares.
 CONSTRUCTOR_WORDS = frozenset({"name", "prefix", "length_limit"})
 
@@ -74,6 +82,11 @@ def read_keywords(
     return readers.read_keywords(queue_options, server_options, backend_options)
 
 
+def read_sections(queue_sections: Sequence[Section], server_sections: Sequence[Section], source: str) -> Configuration:
+    """Sections that a door has read from a file of its own kind. Raises ConfigurationError."""
+    return readers.read_sections(queue_sections, server_sections, source, backend_options)
+
+
 # ---- types of queues ---------------------------------------------------------------------------------------------
 
 
@@ -100,9 +113,8 @@ def _backend_class(kind: str) -> Callable[..., TaskQueue]:
         near = difflib.get_close_matches(kind.lower(), BACKENDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"takes {', '.join(BACKENDS)} or the dotted path of a class, not {kind[:60]!r}{hint}")
-    module_name, _, class_name = kind.replace(":", ".").rpartition(".")
     try:
-        found = getattr(import_module(module_name), class_name)
+        found = _import(kind)
     except Exception as error:  # noqa: BLE001  # importing somebody else's module may raise anything
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"takes the dotted path of a class; {kind[:100]} cannot be had: {reason}") from None
@@ -140,6 +152,8 @@ def _make_queue(settings: QueueSettings) -> Queue:
         base_url=settings.base_url,
         copy_headers=settings.copy_headers,
         copy_remote_user=settings.copy_remote_user,
+        auth=settings.auth,
+        csrf_exempt=settings.csrf_exempt,
         in_doubt=settings.in_doubt,
         keyring=Keyring(settings.secret),
     )
@@ -244,8 +258,34 @@ def install(configuration: Configuration) -> Installation:
     """Make an installation, and make its queues those of code that runs outside of a request."""
     log.install()
     installation = Installation(configuration)
+    register_witnesses(configuration)
     queues.install(installation.queues)
     return installation
+
+
+def register_witnesses(configuration: Configuration) -> None:
+    """Register what the option ``witness`` of its queues names. Raises ConfigurationError."""
+    for settings in configuration.queues:
+        for dotted_name in settings.witness:
+            _register_witness(settings, dotted_name)
+
+
+def _register_witness(settings: QueueSettings, dotted_name: str) -> None:
+    place = f"{settings.place or f'queue {settings.queue}'}: witness {dotted_name}"
+    try:
+        found = _import(dotted_name)
+    except Exception as error:  # noqa: BLE001  # importing somebody else's module may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(one_line(f"{place} cannot be had: {reason}")) from None
+    try:
+        witnesses.register(found)
+    except ConfigurationError as error:
+        raise ConfigurationError(one_line(f"{place}: {error}")) from None
+
+
+def _import(dotted_name: str) -> Any:
+    module_name, _, attribute = dotted_name.replace(":", ".").rpartition(".")
+    return getattr(import_module(module_name), attribute)
 
 
 _installations: WeakSet[Installation] = WeakSet()

@@ -7,7 +7,7 @@ request of their framework.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -54,13 +54,29 @@ class Origin:
 
 
 class InnermostRequest:
-    """What a framework knows of its current request, found by its door."""
+    """What a framework knows of its current request, found by its door.
 
-    __slots__ = ("principal", "transaction_manager")
+    ``environ`` is the framework's own copy of the WSGI environ, where it makes one, by which a request that is given to
+    ``add`` is known. ``origin`` is called where no filter has seen the request come in, and makes one of what is left.
+    ``rehost`` makes the URL that leads where ``add`` was told, given the strings of the WSGI environ, for frameworks
+    whose paths do not begin where the site does.
+    """
 
-    def __init__(self, transaction_manager: Any = None, principal: Principal | None = None) -> None:
+    __slots__ = ("environ", "origin", "principal", "rehost", "transaction_manager")
+
+    def __init__(
+        self,
+        transaction_manager: Any = None,
+        principal: Principal | None = None,
+        origin: Callable[[], Origin | None] | None = None,
+        rehost: Callable[[Mapping[str, str], str], str] | None = None,
+        environ: Mapping[str, Any] | None = None,
+    ) -> None:
         self.transaction_manager = transaction_manager
         self.principal = principal
+        self.origin = origin
+        self.rehost = rehost
+        self.environ = environ
 
 
 _origin: ContextVar[Origin | None] = ContextVar("taskqueue.origin", default=None)

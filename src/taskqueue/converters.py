@@ -194,6 +194,15 @@ def header_names(value: Any) -> frozenset[str] | None:
     return folded
 
 
+def dotted_names(value: Any) -> tuple[str, ...]:
+    """Names of things in modules, such as ``shop.models:Session``, separated by blanks."""
+    allowed = "dotted names such as shop.models:Session"
+    names = tuple(_words(value, allowed).split())
+    if not all(re.fullmatch(r"\w+([.:]\w+)+", each) for each in names):
+        raise ValueError(allowed)
+    return names
+
+
 def keys(value: Any) -> tuple[bytes, ...]:
     """Keys, newest first, separated by blanks or line ends; each of 32 bytes or more."""
     given = value if isinstance(value, (list, tuple)) else [value]

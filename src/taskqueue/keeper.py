@@ -1,8 +1,9 @@
 """The keeper: this process's own upkeep, wherever tasks are added or consumed.
 
 It makes the process an owner, renews its lease on every queue that it uses, publishes again what could not be
-published after a commit, and tells ``add`` at once that a backend is down instead of letting each request wait for it.
-After a fork the child has another keeper, with another owner and an empty list. Knows no transactions and no requests.
+published after a commit, has what is in doubt settled, and tells ``add`` at once that a backend is down instead of
+letting each request wait for it. After a fork the child has another keeper, with another owner and an empty list. Of a
+transaction it knows its id, and whether it is over.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 
-from . import notices
+from . import notices, witnesses
+from .doubts import Doubts, InFlight
 from .errors import BackendError, BackendUnavailableError
 from .interfaces import Owner, Record, Verdict
 from .notices import Event
@@ -29,6 +31,8 @@ PROBE_SECONDS = 1.0
 PROBE_TIMEOUT = 2.0
 FIRST_BEAT_SECONDS = 0.05
 LAST_TRY_SECONDS = 2.0
+DOUBT_SECONDS = 5.0  # how often the witnesses are asked again
+TIDY_SECONDS = 3600.0
 REDO_BATCH = 100  # records of one call: as many as can be expected to be stored within its time
 
 
@@ -39,9 +43,12 @@ class _Kept:
         "beaten_at",
         "changes",
         "consumers",
+        "doubts",
+        "doubts_are_due",
         "down",
         "down_reports",
         "lease",
+        "looked_at",
         "queue",
         "redo",
         "renew",
@@ -61,6 +68,9 @@ class _Kept:
         self.trouble = ""  # an error of our own or of the backend's, told once
         self.redo: dict[str, Record] = {}
         self.verdicts: dict[str, Verdict] = {}  # by task id
+        self.doubts = Doubts(queue)
+        self.doubts_are_due = False
+        self.looked_at: float | None = None  # for what is in doubt, monotonic
 
     def seconds_since_beat(self) -> float:
         beaten_at = self.beaten_at  # read once: other threads reset it
@@ -83,6 +93,8 @@ class Keeper:
         self._kept: dict[int, _Kept] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._tidied_at = time.monotonic()
+        self.in_flight = InFlight()
 
     # ---- called by the producer, inside requests ----
 
@@ -94,23 +106,30 @@ class Keeper:
                 f"queue {queue.name!r} is unavailable; it is probed every {PROBE_SECONDS:g} s, try again later"
             )
 
-    def hold_lease(self, queue: Queue, timeout: float) -> None:
-        """Make sure that this process has a lease on the queue; the first call beats, later ones cost nothing."""
+    def hold_lease(self, queue: Queue, timeout: float) -> float:
+        """Make sure that this process has a lease on the queue; the first call beats, later ones cost nothing.
+
+        Returns until when, monotonic, nobody can take this process for dead, even if nobody renews the lease.
+        """
         kept = self._keep(queue)
         if kept.seconds_since_beat() >= kept.lease:
             reports = kept.down_reports
             self._beat(kept, timeout)
             self._report_up(kept, reports)
+        return time.monotonic() - kept.seconds_since_beat() + kept.lease
 
     def report_down(self, queue: Queue, error: BackendError) -> None:
         """A call failed: refuse at once from now on, until a probe succeeds."""
+        self._mark_down(self._keep(queue), error)
+
+    def _mark_down(self, kept: _Kept, error: BackendError) -> None:
+        """What is not kept any more is not kept again for that."""
         with self._changed:
-            kept = self._keep(queue)
             already, kept.down = kept.down, True
             kept.down_reports += 1
             self._changed.notify_all()
         if not already:
-            notices.tell(Event.BACKEND_DOWN, queue=queue.name, detail=str(error))
+            notices.tell(Event.BACKEND_DOWN, queue=kept.queue.name, detail=str(error))
 
     def redo(self, queue: Queue, records: Sequence[Record], error: BackendError) -> None:
         """These are committed and could not be published: do it again until it succeeds."""
@@ -126,6 +145,12 @@ class Keeper:
         with self._changed:
             kept = self._keep(queue)
             kept.verdicts.update(dict.fromkeys(ids, verdict))
+            self._changed.notify_all()
+
+    def look_into_doubts(self, queue: Queue) -> None:
+        """Something is held, and the witnesses may know what is to become of it: ask them soon."""
+        with self._changed:
+            self._keep(queue).doubts_are_due = True
             self._changed.notify_all()
 
     # ---- called by consumers ----
@@ -198,6 +223,7 @@ class Keeper:
         while not self._stopping:
             for kept in list(self._kept.values()):
                 self._tend(kept)
+            self._tidy()
             with self._changed:
                 if not self._stopping:
                     self._changed.wait(self._pause_seconds())
@@ -210,8 +236,9 @@ class Keeper:
             is_renewed = True
             self._publish_again(kept)
             self._settle_again(kept)
+            self._settle_doubts(kept)
         except BackendUnavailableError as error:
-            self.report_down(kept.queue, error)
+            self._mark_down(kept, error)
             return
         except Exception as error:  # noqa: BLE001  # the keeper must outlive any error: leases depend on it
             trouble = repr(error)
@@ -260,7 +287,7 @@ class Keeper:
         try:
             kept.queue.backend.beat(owner, lease, timeout)
         except BackendUnavailableError as error:
-            self.report_down(kept.queue, error)
+            self._mark_down(kept, error)
             raise
         with self._changed:
             if kept.changes == changes:  # else what was said is not true any more
@@ -296,15 +323,42 @@ class Keeper:
                 for task_id in ids:
                     kept.verdicts.pop(task_id, None)
 
+    def _settle_doubts(self, kept: _Kept) -> None:
+        """Ask the witnesses about what is held: when somebody says that there is something, and now and then."""
+        now = time.monotonic()
+        rests = kept.looked_at is not None and now - kept.looked_at < kept.renew
+        if kept.down or (rests and not kept.doubts_are_due):
+            return
+        kept.doubts_are_due, kept.looked_at = False, now
+        try:
+            asks_again = kept.doubts.settle(self.in_flight, kept.redo)
+        except Exception:
+            kept.doubts_are_due = True
+            raise
+        if asks_again:
+            kept.looked_at = now - max(0.0, kept.renew - DOUBT_SECONDS)
+
+    def _tidy(self) -> None:
+        """Have the witnesses throw away what is old."""
+        if time.monotonic() - self._tidied_at < TIDY_SECONDS:
+            return
+        self._tidied_at = time.monotonic()
+        for witness in witnesses.registered():
+            try:
+                witness.tidy()
+            except Exception as error:  # noqa: BLE001  # the next time will do
+                notices.tell(Event.WARNING, detail=f"the {witness.kind} witness is not tidied: {type(error).__name__}")
+
     def _pause_seconds(self) -> float:
         pause = DEFAULT_RENEW
         for kept in self._kept.values():
             if kept.down or kept.redo or kept.verdicts or kept.trouble:
                 pause = min(pause, PROBE_SECONDS)
-            elif kept.beaten_at is None:
+            elif kept.beaten_at is None or kept.doubts_are_due:
                 pause = min(pause, FIRST_BEAT_SECONDS)
             else:
-                pause = min(pause, max(0.0, kept.renew - kept.seconds_since_beat()))
+                rested = 0.0 if kept.looked_at is None else time.monotonic() - kept.looked_at
+                pause = min(pause, max(0.0, kept.renew - max(kept.seconds_since_beat(), rested)))
         return pause
 
 

@@ -26,9 +26,10 @@ from .wsgiservers import Worker
 Application = Callable[..., Iterable[bytes]]
 
 # Programs that load an application and serve it, and programs that load it for something else.
-SERVING_PROGRAMS = frozenset({"pserve"})
+SERVING_PROGRAMS = frozenset({"pserve", "runwsgi"})
 OTHER_PROGRAMS = frozenset(
     {"prequest", "proutes", "pshell", "ptweens", "pviews", "pdistreport", "taskqueue", "alembic"}
+    | {"zconsole", "addzopeuser", "mkwsgiinstance"}
     | {"pytest", "py.test", "unittest", "zope-testrunner", "trial", "tox"}
 )
 READY_POLL_SECONDS = 0.02  # while a worker loads the application
@@ -38,6 +39,8 @@ END_POLL_SECONDS = 0.1  # servers do not call anybody when a worker is told to e
 def running_program() -> str:
     """The name of the command that runs here; of ``python -m name``, that name."""
     path = sys.argv[0] if sys.argv else ""
+    if path.endswith("/Zope2/Startup/serve.py"):
+        return "runwsgi"  # which an instance of buildout calls by its file
     name = os.path.basename(path).removesuffix(".py")
     return os.path.basename(os.path.dirname(path)) if name == "__main__" else name
 
@@ -47,14 +50,23 @@ class Lifecycle:
 
     They start at once in a program that is known to serve, and when a worker of gunicorn or uWSGI is ready; anywhere
     else with the first request, or at once where the configuration says ``consume = yes``. A master never consumes.
+    Where ``is_ready`` is given, "at once" is when that says that the application is complete.
     """
 
     _all: ClassVar[weakref.WeakSet[Lifecycle]] = weakref.WeakSet()
 
-    def __init__(self, installation: Installation, application: Application, program: str = "") -> None:
+    def __init__(
+        self,
+        installation: Installation,
+        application: Application,
+        program: str = "",
+        is_ready: Callable[[], bool] | None = None,
+    ) -> None:
         self.installation = installation
         self.application = application
         self._program = program or running_program()
+        self._is_ready = is_ready
+        self.is_withdrawn = False
         self._served_pid: int | None = None
         self._followed_pid: int | None = None
         self._refused_pid: int | None = None
@@ -69,13 +81,33 @@ class Lifecycle:
         elif wsgiservers.is_master():
             wsgiservers.call_in_workers(_follow_all)
         elif self._program in SERVING_PROGRAMS or self.installation.must_consume:
-            self.start()
+            self._start_when_ready()
         else:
             _Stopper.handle_sigterm()  # the first request may come in a thread, which cannot
 
+    def _start_when_ready(self) -> None:
+        if self._is_ready is None:
+            self.start()
+            return
+        _Stopper.handle_sigterm()  # the thread cannot
+        threading.Thread(
+            target=self._wait_until_ready, args=(self._is_ready,), name="taskqueue-start", daemon=True
+        ).start()
+
+    def _wait_until_ready(self, is_ready: Callable[[], bool]) -> None:
+        pause = threading.Event()
+        while not is_ready():
+            pause.wait(READY_POLL_SECONDS)
+        if not self.installation.is_started:
+            self.start()
+
+    def withdraw(self) -> None:
+        """Another one takes the place of this, before it has started anything."""
+        self.is_withdrawn = True
+
     def request_came(self) -> None:
         """A request from outside: this process serves, so it consumes."""
-        if self._served_pid == os.getpid() or self._program in OTHER_PROGRAMS or is_stood_in():
+        if self._served_pid == os.getpid() or self._program in OTHER_PROGRAMS or is_stood_in() or self.is_withdrawn:
             return
         self._served_pid = os.getpid()
         if self.installation.wants_to_consume and not self.installation.is_started:
@@ -87,10 +119,10 @@ class Lifecycle:
     def start(self) -> None:
         """Start the consumers, and see to it that they are stopped when the process ends. Does nothing in a test that
         captures tasks: a request outside of it starts them."""
-        if is_stood_in() or _Stopper.has_stopped() or self._is_refused():
+        if self.is_withdrawn or is_stood_in() or _Stopper.has_stopped() or self._is_refused():
             return
         _Stopper.prepare()
-        self.installation.start(self.application)
+        self.installation.start(_surrounded(self.application))
 
     def _start_because(self, occasion: str) -> None:
         if not wsgiservers.why_no_threads():
@@ -136,8 +168,48 @@ class Lifecycle:
 
 def _follow_all(worker: Worker) -> None:
     for lifecycle in Lifecycle.all():
-        if lifecycle.installation.wants_to_consume:
+        if lifecycle.installation.wants_to_consume and not lifecycle.is_withdrawn:
             lifecycle._follow(worker)
+
+
+# ---- one door inside of another ----------------------------------------------------------------------------------
+
+
+Around = Callable[[Application], Application]
+
+
+class _Host:
+    """What the framework whose process this is has to say to a filter that is built around its application later."""
+
+    offered: Lifecycle | None = None
+    around: Around | None = None
+
+
+def offer(lifecycle: Lifecycle | None) -> None:
+    """Let a filter that has no configuration of its own serve for this one."""
+    _Host.offered = lifecycle
+
+
+def offered() -> Lifecycle | None:
+    """What a door inside has read and offers, None where there is none."""
+    return _Host.offered
+
+
+def surround_replays(around: Around | None) -> None:
+    """Have all consumers of this process call their application through this."""
+    _Host.around = around
+
+
+def _surrounded(application: Application) -> Application:
+    return application if _Host.around is None else _Host.around(application)
+
+
+def stop_all() -> None:
+    """The process ends: stop all consumers in good order, before what they work with is closed."""
+    _Stopper.stop()
+
+
+# ---- the end of the process --------------------------------------------------------------------------------------
 
 
 class _Stopper:
@@ -160,9 +232,9 @@ class _Stopper:
             return
         cls._prepared_pid = os.getpid()
         process_keeper()
-        atexit.unregister(cls._at_exit)  # of the process that forked this one
-        atexit.register(cls._at_exit)
-        wsgiservers.call_at_exit(cls._at_exit)
+        atexit.unregister(cls.stop)  # of the process that forked this one
+        atexit.register(cls.stop)
+        wsgiservers.call_at_exit(cls.stop)
         cls.handle_sigterm()
 
     @classmethod
@@ -182,7 +254,8 @@ class _Stopper:
         raise SystemExit(128 + signal_number)
 
     @classmethod
-    def _at_exit(cls) -> None:
+    def stop(cls) -> None:
+        """Stop what runs here; may come twice."""
         if cls._prepared_pid != os.getpid():
             return
         cls._stopped_pid = os.getpid()

@@ -26,7 +26,9 @@ class Event(str, Enum):
     UNREADABLE = "unreadable"  # task_ids, consumer, detail: left in the store, or dead
     OVERDUE = "overdue"  # task, consumer: past its deadline
     RECLAIMED = "reclaimed"  # task_ids: ready again, their owner died
-    HELD = "held"  # task_ids: in doubt, waiting for a decision
+    HELD = "held"  # task_ids, detail: in doubt, waiting for a decision
+    SETTLED = "settled"  # task_ids, detail: were in doubt, and are published or discarded
+    TORN = "torn"  # task_ids, detail: published, since a part of their transaction committed, and another did not
     UNPUBLISHED = "unpublished"  # task_ids, detail: committed, could not be published yet
     PUBLISHED_LATE = "published late"  # task_ids: at last
     BACKEND_DOWN = "backend down"  # detail

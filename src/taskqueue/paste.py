@@ -1,6 +1,7 @@
 """The PasteDeploy door: ``use = egg:wsgi-taskqueue`` and ``use = egg:wsgi-taskqueue#transaction`` in an ini file.
 
-The filter reads the sections ``[taskqueue:NAME]`` and ``[taskqueue-server:NAME]`` of the file that names it.
+The filter reads the sections ``[taskqueue:NAME]`` and ``[taskqueue-server:NAME]`` of the file that names it. Around
+Zope, and without such sections, it serves for those of zope.conf.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any
 
+from . import lifecycle
 from .configure import Configuration, read_ini, read_keywords
 from .errors import ConfigurationError
 from .wsgi import Application, TaskQueueFilter, TransactionMiddleware
@@ -20,7 +22,15 @@ def filter_app_factory(app: Application, global_conf: Mapping[str, str], **local
     """``egg:wsgi-taskqueue``: the filter, configured by the sections of its ini file."""
     program = global_conf.get("__script__", "")
     with _told_in_one_line(program):
-        return TaskQueueFilter(app, configuration=_read(global_conf, local_conf), program=program)
+        configuration = _read(global_conf, local_conf)
+        _refuse_bare_zope()
+        inside = lifecycle.offered()
+        if inside is not None:
+            if configuration.is_default:
+                return TaskQueueFilter(app, lifecycle=inside)
+            _refuse_both(configuration, inside)
+            inside.withdraw()
+        return TaskQueueFilter(app, configuration=configuration, program=program)
 
 
 def transaction_filter_app_factory(
@@ -32,13 +42,32 @@ def transaction_filter_app_factory(
         return TransactionMiddleware(app)
 
 
+def _refuse_bare_zope() -> None:
+    """Without our ZCML a task's request is marked by nothing, and nobody looks as whom it runs."""
+    is_zope = bool(getattr(sys.modules.get("Zope2"), "_began_startup", False))
+    if is_zope and lifecycle.offered() is None:
+        raise ConfigurationError(
+            'the ZCML of taskqueue is not loaded in this Zope: put <include package="taskqueue"/> into its site.zcml, '
+            "or zcml = taskqueue into the part of the instance in buildout.cfg"
+        )
+
+
+def _refuse_both(configuration: Configuration, inside: lifecycle.Lifecycle) -> None:
+    there = inside.installation.configuration
+    if not there.is_default:
+        raise ConfigurationError(
+            f"{PurePath(configuration.source).name} has sections [taskqueue…], and {PurePath(there.source).name} has "
+            "sections <taskqueue…>, too; keep one of them"
+        )
+
+
 @contextmanager
 def _told_in_one_line(program: str) -> Iterator[None]:
-    """Leave with exit status 2, where a script of Pyramid's would print a traceback over the one line that matters."""
+    """Leave with exit status 2, where a script of Pyramid's or Zope's would print a traceback over the one line."""
     try:
         yield
     except ConfigurationError as error:
-        if not program:
+        if not program and lifecycle.running_program() != "runwsgi":
             raise
         sys.stderr.write(f"taskqueue: {error}\n")
         raise SystemExit(2) from None

@@ -21,7 +21,7 @@ from pyramid.settings import asbool
 from pyramid.threadlocal import get_current_request
 from pyramid.tweens import INGRESS
 
-from . import context, notices
+from . import context, notices, witnesses
 from .configure import Configuration, install, read_settings
 from .context import ACKNOWLEDGEMENT_KEY, TASK_KEY, InnermostRequest
 from .errors import ConfigurationError
@@ -76,6 +76,8 @@ class _Site:
 
     def application_created(self, event: Any) -> None:
         self._application = event.app
+        for database in getattr(event.app.registry, "_zodb_databases", {}).values():  # pyramid_zodbconn's
+            witnesses.register(database)
         if not self._configuration.is_default:
             event.app.taskqueue_source = self._configuration.source  # for a filter, which would be a second one
             self.lifecycle()
@@ -125,11 +127,14 @@ def acknowledge_tween_factory(handler: Handler, registry: Any) -> Handler:
     def acknowledge_tween(request: Any) -> Any:
         acknowledgement = request.environ.get(ACKNOWLEDGEMENT_KEY)
         manager = request.environ.get("tm.manager")
-        if acknowledgement is not None and manager is not None:
-            # The application may have taken this request out of pyramid_tm.
-            with contextlib.suppress(transaction.interfaces.NoTransaction):
-                acknowledgement.join(manager.get())
-        return handler(request)
+        if acknowledgement is None or manager is None:
+            return handler(request)
+        # The application may have taken this request out of pyramid_tm.
+        with contextlib.suppress(transaction.interfaces.NoTransaction):
+            acknowledgement.join(manager.get(), manager)
+        response = handler(request)
+        acknowledgement.answered(response.status_int)
+        return response
 
     return acknowledge_tween
 

@@ -25,6 +25,8 @@ class Queue:
     base_url: str = ""  # for tasks that are added outside a request
     copy_headers: frozenset[str] | None = None  # folded names; None copies all
     copy_remote_user: bool = False
+    auth: str = "copy"  # or "principal": no credentials are stored
+    csrf_exempt: bool = True
     in_doubt: str = "hold"
     keyring: Keyring = field(default_factory=Keyring)
 
@@ -60,6 +62,7 @@ class Queues(Mapping[str, Queue]):
 
 
 StandIn = Callable[[Queues | None], Queues]
+Watcher = Callable[[Queues | None], None]
 
 
 class _Installed:
@@ -67,11 +70,21 @@ class _Installed:
 
     queues: Queues | None = None
     stand_in: StandIn | None = None
+    watcher: Watcher | None = None
 
 
 def install(queues: Queues | None) -> None:
     """Make these the queues of code that runs outside of a request."""
     _Installed.queues = queues
+    if _Installed.watcher is not None:
+        _Installed.watcher(queues)
+
+
+def watch_installed(watcher: Watcher | None) -> None:
+    """Tell this one which queues are installed, now and at each change, in place of the one that was told before."""
+    _Installed.watcher = watcher
+    if watcher is not None:
+        watcher(_Installed.queues)
 
 
 def installed() -> Queues:

@@ -58,10 +58,10 @@ def read_ini(
             _refuse_misspelt(ini.place(title), kind)
     if any(sections.values()):
         _refuse_both(ini)
-        return _configuration(sections["taskqueue"], sections["taskqueue-server"], str(path), backend_options)
+        return read_sections(sections["taskqueue"], sections["taskqueue-server"], str(path), backend_options)
     found = _find_app(ini, app)
     if found is None:
-        return _configuration((), (), str(path), backend_options)
+        return read_sections((), (), str(path), backend_options)
     settings = ini.options(found, prefix="taskqueue.")
     return replace(read_settings(settings, backend_options, ini.place(found)), source=str(path))
 
@@ -198,7 +198,7 @@ def read_settings(settings: Mapping[str, Any], backend_options: BackendOptions, 
         ]
         for kind in SETTING_KINDS
     )
-    return _configuration(queues, servers, source, backend_options)
+    return read_sections(queues, servers, source, backend_options)
 
 
 def _nearest_setting(parts: Sequence[str]) -> str:
@@ -227,7 +227,7 @@ def _refuse_misspelt_setting(source: str, parts: Sequence[str]) -> None:
 
 def read_keywords(queues: object, servers: object, backend_options: BackendOptions) -> Configuration:
     """Options by name of queue, and by name of consumer."""
-    return _configuration(
+    return read_sections(
         _keyword_sections("queues", queues), _keyword_sections("servers", servers), "keywords", backend_options
     )
 
@@ -245,9 +245,10 @@ def _keyword_sections(keyword: str, given: object) -> list[Section]:
 # ---- all of it together ------------------------------------------------------------------------------------------
 
 
-def _configuration(
+def read_sections(
     queue_sections: Sequence[Section], server_sections: Sequence[Section], source: str, backend_options: BackendOptions
 ) -> Configuration:
+    """Sections of queues and of consumers, wherever they stand; without any, the defaults."""
     if not queue_sections and not server_sections:
         return Configuration((QueueSettings(),), (ServerSettings(),), source, is_default=True)
     queues = [read_queue(section, backend_options) for section in queue_sections]
@@ -266,7 +267,8 @@ def _configuration(
             raise section.error(
                 "type",
                 f"a local queue is seen by this process only, and no consumer here takes from {queue.queue!r}: "
-                f"add a consumer ([taskqueue-server:{queue.queue}], or servers=) with queue = {queue.queue}, "
+                f"add a consumer ([taskqueue-server:{queue.queue}], <taskqueue-server>, or servers=) with queue = "
+                f"{queue.queue}, "
                 "or use another type",
             )
     return Configuration(tuple(queues), tuple(servers), source)

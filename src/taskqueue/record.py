@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from .errors import BrokenSealError, InvalidTaskError, RecordError, UnknownRecordError
-from .interfaces import Record
+from .interfaces import Record, WitnessMark
 
 VERSION = 1
 KIND = "request"
@@ -152,21 +152,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.url.partition("?")[0]
 
 
-class WitnessMark(msgspec.Struct, frozen=True, kw_only=True):
-    """What a witness needs to say later whether a transaction committed."""
-
-    kind: str
-    database: str
-    mark: str
-    position: str = ""
-
-
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is staged knows of its transaction."""
 
     transaction_id: str
     owner: str
-    witnesses: tuple[WitnessMark, ...] = ()
+    witnesses: tuple[WitnessMark, ...] = ()  # who can tell whether it committed
+    # Types of data managers that took part, and that nobody can ask. None: nobody looked.
+    strangers: tuple[str, ...] | None = None
 
 
 class _Secrets(msgspec.Struct, frozen=True, omit_defaults=True):

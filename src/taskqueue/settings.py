@@ -17,6 +17,7 @@ from typing import Any
 from .converters import (
     base_url,
     boolean,
+    dotted_names,
     duration,
     duration_or_for_ever,
     file_path,
@@ -52,7 +53,7 @@ class Option:
 
 
 QUEUE_OPTIONS = (
-    Option("type", text, "local", "local, sqlite, redis, or the dotted path of a class of your own"),
+    Option("type", text, "local", "local, sqlite, redis, postgresql, or the dotted path of a class of your own"),
     Option("prefix", name, "taskqueue", "keeps sites apart that share a store"),
     Option("payload_limit", size, 1024 * 1024, "a larger payload is refused by add"),
     Option("header_limit", size, 32 * 1024, "more header bytes are refused by add"),
@@ -63,8 +64,18 @@ QUEUE_OPTIONS = (
     Option(
         "in_doubt", one_of("hold", "publish", "discard"), "hold", "what to do with tasks whose commit nobody knows of"
     ),
+    Option(
+        "witness", dotted_names, (), "dotted names of ZODB databases and session factories that know what committed"
+    ),
     Option("copy_headers", header_names, None, "all, or the names of the request's headers that a task gets"),
     Option("copy_remote_user", boolean, False, "give the task the request's REMOTE_USER"),
+    Option(
+        "auth",
+        one_of("copy", "principal"),
+        "copy",
+        "how its tasks log in: with copied credentials, or as the user on record, without any; this takes a secret",
+    ),
+    Option("csrf_exempt", boolean, True, "in Zope: whether its tasks pass the check of plone.protect"),
 )
 
 # Options of one type of queue only; the class of a dotted type declares its own as ``options``.
@@ -72,6 +83,12 @@ BACKEND_OPTIONS: Mapping[str, tuple[Option, ...]] = {
     "local": (),
     "sqlite": (
         Option("path", file_path, REQUIRED, "the file of the queue; it is made when it is missing", is_path=True),
+        Option(
+            "synchronous",
+            one_of("full", "normal"),
+            "full",
+            "full: what was committed survives a loss of power; normal: its last moments may not, and commits are faster",
+        ),
     ),
     "redis": (
         Option("host", or_none(text), None, "the server's host; localhost when nothing is said"),
@@ -111,6 +128,16 @@ BACKEND_OPTIONS: Mapping[str, tuple[Option, ...]] = {
             secret=True,
         ),
     ),
+    "postgresql": (
+        Option(
+            "url",
+            text,
+            REQUIRED,
+            "postgresql://user:password@host:port/database; what it leaves out is found as libpq does, such as PGPASSFILE",
+            secret=True,
+        ),
+        Option("shared", boolean, False, "the application's own data is in that database: its commits carry the tasks"),
+    ),
 }
 
 SERVER_OPTIONS = (
@@ -127,6 +154,12 @@ SERVER_OPTIONS = (
     Option("grace", duration(), 25.0, "how long a stopping process waits for the tasks that run"),
     Option("prefetch", duration(), 0.05, "take so much work ahead, measured in time"),
     Option("max_deaths", whole_number(1), 3, "a task that ran alone when its process died, so often, is dead"),
+    Option(
+        "acknowledge",
+        one_of("afterwards", "with-transaction"),
+        "afterwards",
+        "when a task is done: after its transaction, or in it, so that its effect in that database happens once",
+    ),
     Option("outcomes", outcomes, {}, "changes to the outcome table, such as 302=done 4xx=retry"),
     Option(
         "consume", one_of("auto", "yes", "no"), "auto", "whether this process consumes; auto: if it serves requests"
@@ -153,6 +186,9 @@ class QueueSettings:
     in_doubt: str = "hold"
     copy_headers: frozenset[str] | None = None
     copy_remote_user: bool = False
+    auth: str = "copy"
+    csrf_exempt: bool = True
+    witness: tuple[str, ...] = ()
     backend_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     place: str = field(default="", repr=False, compare=False)  # of its type, for an error of its class
 
@@ -175,6 +211,7 @@ class ServerSettings:
     grace: float = 25.0
     prefetch: float = 0.05
     max_deaths: int = 3
+    acknowledge: str = "afterwards"
     outcomes: Mapping[str, str] = field(default_factory=dict)
     consume: str = "auto"
     keep_done: float = 86400.0
@@ -262,6 +299,11 @@ def read_queue(section: Section, backend_options: Callable[[str], Sequence[Optio
     secret, secret_file = values.pop("secret"), values.pop("secret_file")
     if secret and secret_file:
         raise section.error("secret_file", "cannot stand beside secret; use one of them")
+    if values["auth"] == "principal" and not (secret or secret_file):
+        raise section.error(
+            "auth",
+            "principal takes a secret or secret_file beside it: whoever can write to the store could be anybody else",
+        )
     own_values = {option.name: values.pop(option.name) for option in own}
     values.update(secret=secret or secret_file, backend_options=own_values, place=section.place_of("type"))
     return QueueSettings(queue=queue, **values)

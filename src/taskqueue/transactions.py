@@ -59,10 +59,12 @@ class TransactionMiddleware:
         begun = manager.begin()
         acknowledgement = environ.get(ACKNOWLEDGEMENT_KEY)
         if acknowledgement is not None:
-            acknowledgement.join(begun)
+            acknowledgement.join(begun, manager)
         try:
             iterable = self.app(environ, held.start_response)
             held.take(iterable, lambda: bool(environ.get(STREAM_KEY)))
+            if acknowledgement is not None:
+                acknowledgement.answered(held.status_code)
             self._finish(manager, held.status_code)
         except BaseException:
             _abort(manager)

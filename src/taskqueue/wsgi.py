@@ -21,7 +21,7 @@ from .configure import Configuration, install, read_keywords
 from .context import ACKNOWLEDGEMENT_KEY, TASK_KEY, Origin
 from .errors import ConfigurationError
 from .lifecycle import OTHER_PROGRAMS, SERVING_PROGRAMS, Lifecycle, running_program
-from .producer.datamanager import discard_unfinished
+from .producer.joining import discard_unfinished
 from .queues import Queues, in_use
 from .record import Task
 from .transactions import TransactionMiddleware, has_transaction
@@ -170,12 +170,17 @@ class TaskQueueFilter:
         *,
         configuration: Configuration | None = None,
         program: str = "",
+        lifecycle: Lifecycle | None = None,
     ) -> None:
         _refuse_second(app)
         self.app = app
+        self._has_warned = False
+        if lifecycle is not None:  # of a door inside, which has read the configuration: tasks shall come in here
+            self.installation, self.lifecycle = lifecycle.installation, lifecycle
+            lifecycle.application = self.replay
+            return
         self.installation = install(configuration or read_keywords(queues, servers))
         self.lifecycle = Lifecycle(self.installation, self.replay, program)
-        self._has_warned = False
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request from outside."""

@@ -105,9 +105,9 @@ class Site:
         self.backend(queue).retire(owner)
         return task_id
 
-    def stage(self, owner, queue="default", url="/work", **fields):
+    def stage(self, owner, queue="default", url="/work", envelope=(), **fields):
         record = self.encode(url, queue, **fields)
-        envelope = encode_part(Envelope(transaction_id="the-transaction", owner=owner))
+        envelope = encode_part(Envelope(transaction_id="the-transaction", owner=owner, **dict(envelope)))
         self.backend(queue).stage([record], envelope, owner, 5)
         return record.id
 

@@ -12,7 +12,7 @@ from taskqueue.errors import BackendError
 from ..serving import PATIENCE_SECONDS, Process
 
 VERBS = ["demo", "check", "serve", "status", "list", "show", "wait"]
-VERBS += ["add", "retry", "delete", "purge", "pause", "resume", "resolve"]
+VERBS += ["add", "retry", "delete", "purge", "pause", "resume", "resolve", "migrate"]
 
 
 def python(*arguments, **keywords):

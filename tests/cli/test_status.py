@@ -219,7 +219,7 @@ def test_held_tasks_are_status_1_in_words(run, busy):
     busy.hold()
     ran = run("status", busy.ini)
     assert ran.status == 1
-    assert f"taskqueue list {busy.ini} --state held" in ran.out
+    assert f"see `taskqueue resolve {busy.ini}`" in ran.out
     assert "1 task held, as nobody knows whether their transaction committed" in ran.out
 
 

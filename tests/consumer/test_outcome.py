@@ -169,6 +169,35 @@ def test_without_retries_the_first_failure_is_the_last():
     assert replayed(answering("500 E"), tried(0), retry_max_count=0).state == "dead"
 
 
+@pytest.mark.parametrize("status", ["200 OK", "302 Found", "401 Unauthorized", "503 Busy", None])
+def test_what_a_door_refused_is_dead_at_once_with_its_reason_whatever_was_made_of_it(status):
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        environ["taskqueue.acknowledgement"].refuse("of somebody\nelse")
+        if status is None:
+            raise TransientError
+        start_response(status, [])
+        return [b""]
+
+    judgement = replayed(
+        application, outcomes={"2xx": "done", "302": "done", "exception": "retry", "conflict": "retry"}
+    )
+    assert (judgement.state, judgement.outcome.reason) == ("dead", "not run: of somebody\\nelse")
+
+
+def test_a_refusal_counts_for_the_transaction_that_was_joined_last():
+    class Joinable:
+        def join(self, _manager: Any) -> None:
+            """Nothing to do."""
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        environ["taskqueue.acknowledgement"].refuse("at the first attempt")
+        environ["taskqueue.acknowledgement"].join(Joinable())
+        start_response("204 No Content", [])
+        return []
+
+    assert replayed(application).state == "done"
+
+
 def test_the_table_has_one_row_for_each_ending_and_says_why():
     assert len({row.ended_in for row in TABLE}) == len(TABLE)
     assert all(row.why for row in TABLE)

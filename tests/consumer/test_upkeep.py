@@ -21,7 +21,7 @@ def make(site: Site) -> Iterator[Callable[..., Upkeep]]:
     made: list[Upkeep] = []
 
     def make_upkeep(**settings: Any) -> Upkeep:
-        made.append(Upkeep(ServerSettings(**{"name": "worker", "renew": 0.01, **settings}), site.queue))
+        made.append(Upkeep(ServerSettings(**{"name": "worker", "renew": 0.01, **settings}), site.queue, site.keeper))
         return made[-1]
 
     yield make_upkeep

@@ -117,6 +117,8 @@ def test_a_redirect_is_a_warning_with_the_path_of_its_location(caplog):
         (Event.OVERDUE, "ERROR"),
         (Event.RECLAIMED, "WARNING"),
         (Event.HELD, "WARNING"),
+        (Event.SETTLED, "INFO"),
+        (Event.TORN, "ERROR"),
         (Event.UNPUBLISHED, "ERROR"),
         (Event.PUBLISHED_LATE, "INFO"),
         (Event.BACKEND_DOWN, "ERROR"),

@@ -3,10 +3,11 @@
 import pytest
 import transaction
 
-from taskqueue import notices, queues
+from taskqueue import notices, queues, witnesses
 from taskqueue.keeper import process_keeper
 from taskqueue.queues import Queue, Queues
 
+from ..witnesses.fakes import FakeWitness
 from .fakes import FailingQueue, Told
 
 
@@ -45,6 +46,14 @@ def manager(site):
     yield made
     if made._txn is not None:
         made.abort()
+
+
+@pytest.fixture
+def witness(monkeypatch):
+    """The one witness of this process: it marks what has its ``database``."""
+    made = FakeWitness()
+    monkeypatch.setattr(witnesses, "_witnesses", [made])
+    return made
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from zope.interface import implementer
 from taskqueue.backends.local import LocalQueue
 from taskqueue.context import Origin
 from taskqueue.errors import BackendUnavailableError, PayloadLostError, TooLargeError
+from taskqueue.producer import add
+from taskqueue.record import decode_envelope
 
 DEADLINE_SECONDS = 20.0
 
@@ -183,3 +185,37 @@ def origin(environ=None, body=None, **options):
     strings = {"wsgi.url_scheme": "http", "SERVER_NAME": "site", "SERVER_PORT": "80", **(environ or {})}
     live = options.pop("live_environ", dict(strings))
     return Origin(environ=strings, live_environ=live, body=Body(body) if body is not None else None, **options)
+
+
+class CompletionListener:
+    """A synchronizer that does something when a transaction is about to be completed."""
+
+    def __init__(self, act):
+        self.act = act
+
+    def newTransaction(self, transaction):  # noqa: N802  # the name is ISynchronizer's
+        """Nothing."""
+
+    def beforeCompletion(self, transaction):  # noqa: N802  # the same
+        self.act()
+
+    def afterCompletion(self, transaction):  # noqa: N802  # the same
+        """Nothing."""
+
+
+NEIGHBOUR_TYPE = f"{__name__}.Neighbour"
+
+
+def envelope_of(backend):
+    """What the tasks that were staged last know of their transaction."""
+    return decode_envelope(backend.envelopes[-1][0])
+
+
+def added(manager, count=1, **arguments):
+    """The ids of so many new tasks."""
+    return [add(f"/{number}", transaction_manager=manager, **arguments) for number in range(count)]
+
+
+def states(backend, ids):
+    """Where these tasks are."""
+    return [backend.state(task_id) for task_id in ids]

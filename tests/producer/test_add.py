@@ -158,6 +158,16 @@ def test_the_user_that_the_framework_knows_is_kept(site, framework):
     assert stored(site["default"], of_another).principal is None
 
 
+@pytest.mark.parametrize("headers", [{"Authorization": "Basic abc"}, iter([("cookie", None)])])
+def test_of_credentials_that_are_given_nobody_knows_the_user(site, framework, headers):
+    framework.append(InnermostRequest(principal=Principal("joe", "pyramid")))
+    with context.active(origin({"HTTP_COOKIE": "a=b"})):
+        task_id = add("/x", headers=headers)
+    transaction.commit()
+
+    assert stored(site["default"], task_id).principal is None
+
+
 def test_a_given_request_is_copied_in_place_of_the_active_one(site):
     with context.active(origin({"HTTP_COOKIE": "active=1"})):
         task_id = add("/x", request={"HTTP_COOKIE": "given=1", "HTTP_HOST": "h", "wsgi.url_scheme": "https"})

@@ -12,33 +12,24 @@ from zope.interface.verify import verifyObject
 from taskqueue import record
 from taskqueue.keeper import process_keeper
 from taskqueue.notices import Event
-from taskqueue.producer import add, datamanager
+from taskqueue.producer.datamanager import HOOK_ROUNDS
+from taskqueue.producer.joining import join
 
-from .fakes import Neighbour, NeighbourError
+from .fakes import NEIGHBOUR_TYPE, CompletionListener, Neighbour, NeighbourError, added, envelope_of, states
 
 BEFORE = "/var/Data.fs"
 AFTER = "~sqlalchemy:1"
 
 
-def added(manager, count=1, **arguments):
-    """The ids of so many new tasks."""
-    return [add(f"/{number}", transaction_manager=manager, **arguments) for number in range(count)]
-
-
-def states(backend, ids):
-    """Where these tasks are."""
-    return [backend.state(task_id) for task_id in ids]
-
-
 def test_it_is_what_the_transaction_package_asks_for(manager):
-    joined = datamanager.join(manager, None)
+    joined = join(manager, None)
 
     assert verifyObject(ISavepointDataManager, joined)
     assert verifyObject(IDataManagerSavepoint, joined.savepoint())
 
 
 def test_it_sorts_behind_storages_and_before_what_commits_in_its_vote(manager):
-    key = datamanager.join(manager, None).sortKey()
+    key = join(manager, None).sortKey()
 
     assert isinstance(key, str)
     assert sorted(["~sqlalchemy:1", key, "/var/Data.fs", "zeo", "~a"]) == [
@@ -105,7 +96,7 @@ def test_what_is_staged_knows_its_transaction_and_its_owner(manager, backend, ot
     assert envelope == record.decode_envelope(second)
     assert owner == envelope.owner == process_keeper().owner_id
     assert len(envelope.transaction_id) == 32
-    assert envelope.witnesses == ()
+    assert (envelope.witnesses, envelope.strangers) == ((), ())
 
 
 def test_the_owner_has_a_lease_before_it_stages(manager, backend):
@@ -194,7 +185,7 @@ def failing_hook():
 
 
 @pytest.mark.parametrize("hook_is_first", [True, False])
-def test_a_hook_that_raises_fails_the_commit_and_the_abort_discards(manager, backend, hook_is_first):
+def test_a_hook_that_raises_fails_the_commit_before_anything_is_staged(manager, backend, hook_is_first):
     if hook_is_first:
         manager.get().addBeforeCommitHook(failing_hook)
     ids = added(manager)
@@ -206,7 +197,7 @@ def test_a_hook_that_raises_fails_the_commit_and_the_abort_discards(manager, bac
     manager.abort()
 
     assert states(backend, ids) == [None]
-    assert backend.verbs() == ([] if hook_is_first else ["stage", "discard"])
+    assert backend.verbs() == []
 
 
 @pytest.mark.parametrize("hook_is_first", [True, False])
@@ -227,12 +218,15 @@ def test_a_commit_that_is_tried_again_after_a_raising_hook_delivers_once(manager
 
     assert states(backend, ids) == ["ready"] * len(ids)
     assert sorted(task_id for verb, each in backend.calls if verb == "stage" for task_id in each) == sorted(ids)
-    # A hook is pending again once something is added; without that, the vote is what is left.
-    assert ("stage" in staged_before) == (adds_more or not hook_is_first)
+    # A hook is pending again once something is added; without that, the vote is what is left, where it is too late for
+    # marks: the neighbour counts as somebody who cannot be asked.
+    assert ("stage" in staged_before) == adds_more
+    assert envelope_of(backend).strangers == (NEIGHBOUR_TYPE,)
 
 
-def test_a_rollback_in_a_hook_discards_what_was_staged_since(manager, backend):
+def test_a_rollback_in_a_hook_takes_back_what_was_added_since(manager, backend):
     kept, cut, savepoints = added(manager), [], []
+    Neighbour(manager, BEFORE)
 
     def add_more():
         savepoints.append(manager.savepoint())
@@ -243,9 +237,28 @@ def test_a_rollback_in_a_hook_discards_what_was_staged_since(manager, backend):
     manager.commit()
 
     assert states(backend, kept + cut) == ["ready", None]
+    assert backend.calls == [("stage", tuple(kept)), ("publish", tuple(kept))]
+
+
+def test_a_rollback_behind_our_hook_discards_what_was_staged_since(manager, backend):
+    kept, cut, savepoints = added(manager), [], []
+    Neighbour(manager, BEFORE)
+
+    def add_more():
+        savepoints.append(manager.savepoint())
+        cut.extend(added(manager))
+
+    def roll_back():
+        savepoints[0].rollback()
+
+    manager.get().addBeforeCommitHook(add_more)
+    listener = CompletionListener(roll_back)
+    manager.registerSynch(listener)
+    manager.commit()
+
+    assert states(backend, kept + cut) == ["ready", None]
     assert backend.calls == [
-        ("stage", tuple(kept)),
-        ("stage", tuple(cut)),
+        ("stage", tuple(kept + cut)),
         ("discard", tuple(cut)),
         ("publish", tuple(kept)),
     ]
@@ -254,13 +267,55 @@ def test_a_rollback_in_a_hook_discards_what_was_staged_since(manager, backend):
 def test_what_a_hook_adds_is_staged_before_the_locks(manager, backend):
     late = []
     staged_before = []
-    added(manager)
+    ids = added(manager)
     manager.get().addBeforeCommitHook(lambda: late.extend(added(manager)))
-    Neighbour(manager, BEFORE, tpc_begin=lambda: staged_before.extend(backend.verbs()))
+    Neighbour(manager, BEFORE, tpc_begin=lambda: staged_before.extend(backend.calls))
     manager.commit()
 
     assert states(backend, late) == ["ready"]
-    assert staged_before == ["stage", "stage"]
+    assert staged_before == [("stage", tuple(ids + late))]
+
+
+def test_hooks_that_register_each_other_without_end_are_not_waited_for(manager, backend):
+    def register_again():
+        rounds.append(len(rounds))
+        if len(rounds) <= 2 * HOOK_ROUNDS:
+            manager.get().addBeforeCommitHook(register_again)
+        else:
+            ids.extend(added(manager))
+
+    rounds, staged_before = [], []
+    ids = added(manager)
+    Neighbour(manager, BEFORE, tpc_begin=lambda: staged_before.extend(backend.calls))
+    manager.get().addBeforeCommitHook(register_again)
+    manager.commit()
+
+    assert len(rounds) == 2 * HOOK_ROUNDS + 1
+    assert staged_before == [("stage", tuple(ids[:1])), ("stage", tuple(ids[1:]))]
+    assert states(backend, ids) == ["ready", "ready"]
+
+
+def test_a_data_manager_without_tasks_marks_nothing_and_stages_nothing(manager, backend, witness):
+    savepoint = manager.savepoint()
+    cut = added(manager)
+    savepoint.rollback()
+    kept = added(manager)
+    Neighbour(manager, BEFORE).database = witness.database
+    manager.commit()
+
+    assert states(backend, cut + kept) == [None, "ready"]
+    assert len(witness.marked) == 1
+    assert envelope_of(backend).transaction_id == witness.marked[0]
+
+
+def test_the_vote_of_a_transaction_whose_request_has_ended_is_not_ours(manager, backend):
+    added(manager)
+    joined = join(manager, None)
+    joined.discard_unless_ended()
+    manager.commit()
+
+    assert backend.calls == []
+    assert not joined.may_commit
 
 
 def test_the_first_task_may_come_from_a_hook(manager, backend):
@@ -271,26 +326,11 @@ def test_the_first_task_may_come_from_a_hook(manager, backend):
     assert states(backend, late) == ["ready"]
 
 
-class CompletionListener:
-    """A synchronizer that does something when a transaction is about to be completed."""
-
-    def __init__(self, act):
-        self.act = act
-
-    def newTransaction(self, transaction):  # noqa: N802  # the name is ISynchronizer's
-        """Nothing."""
-
-    def beforeCompletion(self, transaction):  # noqa: N802  # the same
-        self.act()
-
-    def afterCompletion(self, transaction):  # noqa: N802  # the same
-        """Nothing."""
-
-
 def test_what_is_added_after_the_hooks_is_staged_in_the_vote(manager, backend):
     late = []
     staged_before = []
     ids = added(manager)
+    # A weak reference is all that a manager keeps of it.
     listener = CompletionListener(lambda: late.extend(added(manager)))
     manager.registerSynch(listener)
     Neighbour(
@@ -341,7 +381,7 @@ def test_an_add_in_an_after_commit_hook_is_refused_and_takes_nothing_back(manage
 
 def test_the_aborts_that_after_commit_hooks_cause_take_nothing_back(manager, backend):
     ids = added(manager)
-    joined = datamanager.join(manager, None)
+    joined = join(manager, None)
     current = manager.get()
     current.addAfterCommitHook(lambda success: None)
     manager.commit()
@@ -354,7 +394,7 @@ def test_the_aborts_that_after_commit_hooks_cause_take_nothing_back(manager, bac
 
 def test_an_abort_that_comes_twice_discards_once(manager, backend):
     added(manager)
-    joined = datamanager.join(manager, None)
+    joined = join(manager, None)
     current = manager.get()
     Neighbour(manager, BEFORE, commit=NeighbourError())
     current.addAfterCommitHook(lambda success: None)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskqueue.errors import InvalidTaskError
-from taskqueue.producer.headers import HOP_BY_HOP, fold, is_authority, size, task_headers
+from taskqueue.producer.headers import HOP_BY_HOP, fold, is_authority, names_credentials, size, task_headers
 
 TOKEN_CHARACTERS = "abcXYZ019!#$%&'*+.^_`|~-"
 NAMES = st.text(TOKEN_CHARACTERS, min_size=1, max_size=12)
@@ -273,3 +273,44 @@ def test_every_other_header_passes_as_it_was_sent(sent):
             del expected[name]
 
     assert {fold(name): value for name, value in task_headers(environ, None, None, True)} == expected
+
+
+# ---- credentials -------------------------------------------------------------------------------------------------
+
+CREDENTIALS = {
+    "HTTP_COOKIE": "a=b",
+    "HTTP_AUTHORIZATION": "Basic abc",
+    "HTTP_X_API_KEY": "k",
+    "HTTP_X_CSRF_TOKEN": "t",
+    "HTTP_ACCEPT_LANGUAGE": "de",
+}
+
+
+@pytest.mark.parametrize("listed", [None, {"cookie", "accept-language"}])
+def test_where_no_credentials_are_stored_none_are_copied(listed):
+    assert dict(task_headers(CREDENTIALS, None, listed, False, with_credentials=False)) == {"Accept-Language": "de"}
+
+
+@pytest.mark.parametrize("name", ["Cookie", "authorization", "X_Auth_Token"])
+def test_where_no_credentials_are_stored_none_may_be_given_and_their_value_is_not_told(name):
+    with pytest.raises(InvalidTaskError, match=r"auth = principal") as caught:
+        task_headers({}, {name: "hunter2"}, None, False, with_credentials=False)
+    assert "hunter2" not in str(caught.value)
+    assert task_headers(CREDENTIALS, {name: None, "X-Colour": "red"}, None, False, with_credentials=False) == (
+        ("Accept-Language", "de"),
+        ("X-Colour", "red"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, False),
+        ({}, False),
+        ({"X-Authorization": "a", "Accept": "b"}, False),
+        ({"authorization": "a"}, True),
+        ([("COOKIE", None)], True),
+    ],
+)
+def test_given_headers_decide_as_whom_a_task_logs_in_if_they_name_what_logs_in(given, expected):
+    assert names_credentials(given) is expected

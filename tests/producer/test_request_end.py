@@ -8,7 +8,7 @@ import transaction
 from taskqueue import context
 from taskqueue.notices import Event
 from taskqueue.producer import add
-from taskqueue.producer.datamanager import discard_unfinished
+from taskqueue.producer.joining import discard_unfinished
 
 from .fakes import Neighbour, NeighbourError, origin
 
@@ -16,6 +16,19 @@ from .fakes import Neighbour, NeighbourError, origin
 def failing_hook():
     """A hook of the application that fails."""
     raise NeighbourError("hook")
+
+
+class FailingSynchronizer:
+    """Prevents a commit when all hooks have run."""
+
+    def newTransaction(self, transaction):  # noqa: N802  # the name is ISynchronizer's
+        """Nothing."""
+
+    def beforeCompletion(self, transaction):  # noqa: N802  # the same
+        raise NeighbourError("beforeCompletion")
+
+    def afterCompletion(self, transaction):  # noqa: N802  # the same
+        """Nothing."""
 
 
 def test_what_a_request_leaves_in_an_open_transaction_is_discarded_for_good(site, backend, told):
@@ -63,7 +76,7 @@ def test_what_has_ended_is_let_be(site, backend, ending):
     assert [backend.state(task_id)] == ["ready" if ending == "commit" else None]
 
 
-def test_what_was_staged_for_a_commit_that_a_hook_prevented_is_discarded(site, backend):
+def test_what_was_to_be_committed_when_a_hook_prevented_it_is_forgotten(site, backend):
     active = origin()
     with context.active(active):
         task_id = add("/x")
@@ -72,8 +85,25 @@ def test_what_was_staged_for_a_commit_that_a_hook_prevented_is_discarded(site, b
             transaction.commit()
 
     assert discard_unfinished(active) == (task_id,)
-    assert backend.verbs() == ["stage", "discard"]
     transaction.commit()
+    assert backend.calls == []
+
+
+def test_what_was_staged_for_a_commit_that_was_prevented_behind_the_hooks_is_discarded(site, backend):
+    active = origin()
+    with context.active(active):
+        task_id = add("/x")
+        Neighbour(transaction.manager, "/var/Data.fs")
+        failing = FailingSynchronizer()
+        transaction.manager.registerSynch(failing)
+        with pytest.raises(NeighbourError):
+            transaction.commit()
+        transaction.manager.unregisterSynch(failing)
+
+    assert [backend.state(task_id)] == ["staged"]
+    assert discard_unfinished(active) == (task_id,)
+    transaction.commit()
+    assert backend.verbs() == ["stage", "discard"]
     assert [backend.state(task_id)] == [None]
 
 

@@ -5,12 +5,13 @@ import time
 
 import pytest
 
-from taskqueue import queues
+from taskqueue import keeper, queues
+from taskqueue.doubts import Doubts
 from taskqueue.errors import BackendError, BackendUnavailableError, QueueFullError
-from taskqueue.keeper import process_keeper
+from taskqueue.keeper import Keeper, process_keeper
 from taskqueue.notices import Event
 from taskqueue.producer import add
-from taskqueue.producer.datamanager import BUDGET_SECONDS
+from taskqueue.producer.budget import BUDGET_SECONDS
 from taskqueue.queues import Queue, Queues
 
 from .fakes import Neighbour, NeighbourError, Stall
@@ -70,6 +71,7 @@ def test_a_volatile_neighbour_leaves_nothing_in_doubt(manager, backend, place, p
     _, found = outcome_of(manager, backend, ids)
 
     assert found == {"ready" if (place, phase) == ("after", "tpc_finish") else None}
+    assert "settle hold" not in backend.verbs()
 
 
 @pytest.mark.parametrize(("place", "phase"), list(NEIGHBOUR_FAILS))
@@ -156,6 +158,7 @@ def test_a_lost_answer_to_stage_is_discarded_although_nobody_knows_that_it_is_th
 
     task_id = add("/x", transaction_manager=manager)
     records = [entry.record for entry in manager.get()._resources[0]._entries]
+    Neighbour(manager, BEFORE)
     backend.before["stage"] = stage_and_fail
     with pytest.raises(RuntimeError):
         manager.commit()
@@ -169,7 +172,7 @@ def test_a_lost_answer_to_stage_is_discarded_although_nobody_knows_that_it_is_th
 
 
 @pytest.mark.parametrize(("in_doubt", "state"), [("hold", "held"), ("publish", "ready"), ("discard", None)])
-def test_the_queue_says_what_becomes_of_tasks_in_doubt(backend, manager, told, in_doubt, state):
+def test_the_queue_says_what_becomes_of_tasks_that_nobody_can_be_asked_about(backend, manager, told, in_doubt, state):
     queue = Queue("default", backend, in_doubt=in_doubt)
     queues.install(Queues({"default": queue}))
     ids = (add("/x", transaction_manager=manager),)
@@ -178,11 +181,65 @@ def test_the_queue_says_what_becomes_of_tasks_in_doubt(backend, manager, told, i
     with pytest.raises(NeighbourError):
         manager.commit()
     manager.abort()
+    event = Event.HELD if in_doubt == "hold" else Event.SETTLED
+    told.wait_for(event)
 
     assert backend.state(ids[0]) == state
-    (notice,) = told.of(Event.HELD if in_doubt == "hold" else Event.WARNING)
+    (notice,) = told.of(event)
     assert (notice.queue, notice.task_ids) == ("default", ids)
+    assert "tests.producer.fakes.Neighbour" in notice.detail
     process_keeper().forget(queue)
+
+
+@pytest.mark.parametrize(("answer", "state", "word"), [("yes", "ready", "published"), ("no", None, "discarded")])
+def test_a_witness_says_what_becomes_of_tasks_in_doubt(manager, backend, witness, told, answer, state, word):
+    witness.answer = answer
+    task_id = add("/x", transaction_manager=manager)
+    Neighbour(manager, BEFORE, tpc_finish=NeighbourError("failed")).database = witness.database
+
+    with pytest.raises(NeighbourError):
+        manager.commit()
+    manager.abort()
+    told.wait_for(Event.SETTLED)
+
+    assert backend.state(task_id) == state
+    (notice,) = told.of(Event.SETTLED)
+    assert (notice.task_ids, notice.detail.partition(":")[0]) == ((task_id,), word)
+
+
+def test_the_witnesses_are_asked_as_soon_as_the_transaction_has_aborted(manager, site, backend, witness, monkeypatch):
+    threadless = Keeper()
+    threadless.stop()
+    monkeypatch.setattr(keeper, "_keeper", threadless)
+    kept = threadless._keep(site["default"])
+    threadless._tend(kept)  # the first look; without a word, the next one would be after the renewal
+    witness.answer = "yes"
+    task_id = add("/x", transaction_manager=manager)
+    Neighbour(manager, BEFORE, tpc_finish=NeighbourError("failed")).database = witness.database
+    with pytest.raises(NeighbourError):
+        manager.commit()
+    manager.abort()
+    threadless._tend(kept)
+
+    assert backend.state(task_id) == "ready"
+
+
+def test_no_witness_is_asked_while_neighbours_still_abort(manager, site, backend, witness):
+    looked = []
+
+    def look():
+        looked.append((Doubts(site["default"]).settle(process_keeper().in_flight), len(witness.asked)))
+
+    task_id = add("/x", transaction_manager=manager)
+    Neighbour(manager, BEFORE, tpc_finish=NeighbourError("failed")).database = witness.database
+    Neighbour(manager, AFTER, tpc_vote=look, tpc_abort=look).database = witness.database
+    with pytest.raises(NeighbourError):
+        manager.commit()
+
+    manager.abort()
+
+    assert looked == [(False, 0), (True, 0)]  # nothing is held yet; then it is, and is to be asked about later
+    assert backend.state(task_id) == "held"  # the answer is "unknown"
 
 
 def test_what_cannot_be_held_in_time_is_held_later(manager, backend, told):
@@ -277,6 +334,7 @@ def test_what_cannot_be_published_is_committed_all_the_same_and_published_later(
 
 
 def test_a_queue_that_cannot_be_published_does_not_keep_another_from_it(manager, backend, other_backend):
+    Neighbour(manager, BEFORE)
     add("/x", transaction_manager=manager)
     other_id = add("/x", queue="other", transaction_manager=manager)
     backend.failures["publish"] = RuntimeError("broken")
@@ -286,6 +344,7 @@ def test_a_queue_that_cannot_be_published_does_not_keep_another_from_it(manager,
 
 
 def test_an_interrupt_while_publishing_leaves_the_rest_to_the_keeper(manager, site, backend, other_backend):
+    Neighbour(manager, BEFORE)
     ids = [add("/x", transaction_manager=manager), add("/x", queue="other", transaction_manager=manager)]
     backend.before["publish"] = lambda timeout: backend.before.clear() or interrupt()
 
@@ -298,11 +357,57 @@ def test_an_interrupt_while_publishing_leaves_the_rest_to_the_keeper(manager, si
     assert [backend.state(ids[0]), other_backend.state(ids[1])] == ["ready", "ready"]
 
 
+# ---- nothing durable beside us: our finish is the commit ----
+
+
+def test_a_commit_of_ours_alone_fails_when_it_cannot_be_published(manager, backend, other_backend, told):
+    ids = [add("/x", transaction_manager=manager), add("/x", queue="other", transaction_manager=manager)]
+    backend.failures["publish"] = down()
+
+    with pytest.raises(BackendUnavailableError, match="no answer"):
+        manager.commit()
+    manager.abort()
+    backend.failures.clear()
+    told.wait_for(Event.BACKEND_UP)
+
+    assert [backend.state(ids[0]), other_backend.state(ids[1])] == [None, None]
+    assert told.of(Event.ADDED) == []
+
+
+def test_a_lost_answer_to_a_publish_that_was_the_commit_is_looked_for(manager, backend, other_backend):
+    ids = [add("/x", transaction_manager=manager), add("/x", queue="other", transaction_manager=manager)]
+    publish = backend.publish
+
+    def lose_the_answer(records, timeout):
+        publish(records, timeout)
+        backend.publish = publish
+        raise down()
+
+    backend.publish = lose_the_answer
+    manager.commit()
+
+    assert [backend.state(ids[0]), other_backend.state(ids[1])] == ["ready", "ready"]
+
+
+def test_an_interrupt_before_a_publish_that_is_the_commit_discards(manager, site, backend, other_backend):
+    ids = [add("/x", transaction_manager=manager), add("/x", queue="other", transaction_manager=manager)]
+    backend.before["publish"] = lambda timeout: backend.before.clear() or interrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        manager.commit()
+    manager.abort()
+    for queue in site.values():
+        process_keeper().forget(queue)
+
+    assert [backend.state(ids[0]), other_backend.state(ids[1])] == [None, None]
+
+
 # ---- the budget ----
 
 
 def test_a_backend_that_does_not_answer_costs_the_budget_once_and_then_nothing(manager, backend, told):
     stall = backend.before["stage"] = Stall()
+    Neighbour(manager, BEFORE)
     add("/x", transaction_manager=manager)
     begun_at = time.monotonic()
     with pytest.raises(BackendUnavailableError):
@@ -311,7 +416,7 @@ def test_a_backend_that_does_not_answer_costs_the_budget_once_and_then_nothing(m
     taken = time.monotonic() - begun_at
 
     assert BUDGET_SECONDS * 0.9 <= taken <= BUDGET_SECONDS + 1
-    assert backend.verbs() == ["stage"]
+    assert [verb for verb in backend.verbs() if verb != "settle discard"] == ["stage"]  # that one is the keeper's
     assert backend.timeouts[0] <= BUDGET_SECONDS
     (notice,) = told.of(Event.BACKEND_DOWN)
     assert notice.queue == "default"

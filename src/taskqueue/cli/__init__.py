@@ -18,7 +18,7 @@ from typing import TextIO
 
 from .. import demo
 from ..errors import ConfigurationError, InvalidTaskError, TaskQueueError, UnknownQueueError
-from . import add, check, look, mend, serve, status
+from . import add, check, look, mend, migrate, resolve, serve, status
 from .screen import OutputError, Screen, flush
 from .target import close_targets
 from .verb import FAILED, MISUSED, OK, UsageError, Verb, did_you_mean
@@ -31,7 +31,17 @@ PIPE_CLOSED = 141  # as a process that SIGPIPE has ended
 _SILENCE = logging.NullHandler()  # one only: adding it again changes nothing
 
 _VERBS: Mapping[str, Verb] = {
-    verb.name: verb for verb in (*check.VERBS, *serve.VERBS, *status.VERBS, *look.VERBS, *add.VERBS, *mend.VERBS)
+    verb.name: verb
+    for verb in (
+        *check.VERBS,
+        *serve.VERBS,
+        *status.VERBS,
+        *look.VERBS,
+        *add.VERBS,
+        *mend.VERBS,
+        *resolve.VERBS,
+        *migrate.VERBS,
+    )
 }
 _RUNNERS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "demo": lambda arguments: demo.main(list(arguments)),
@@ -86,7 +96,8 @@ def _prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    logging.getLogger("taskqueue").addHandler(_SILENCE)
+    for name in ("taskqueue", "txn"):  # the latter is the transaction package's: its errors are told once, by us
+        logging.getLogger(name).addHandler(_SILENCE)
 
 
 def _complain(error: Exception, exit_status: int) -> int:

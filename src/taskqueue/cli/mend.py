@@ -1,4 +1,4 @@
-"""``taskqueue retry``, ``delete``, ``purge``, ``pause``, ``resume`` and ``resolve``: changing tasks by hand.
+"""``taskqueue retry``, ``delete``, ``purge``, ``pause`` and ``resume``: changing tasks by hand.
 
 Each verb that takes ids says of every one that it could not change why not, and changes the others.
 """
@@ -27,7 +27,7 @@ Explain = Callable[[Queue, Record], str]
 # ---- changing what ids name --------------------------------------------------------------------------------------
 
 
-def _change_ids(
+def change_ids(
     queues: Sequence[Queue], ids: Iterable[str], change: Change, explain: Explain
 ) -> tuple[list[str], dict[str, str]]:
     """Change tasks wherever they are; returns the ids that were changed, and the others with the reason."""
@@ -59,7 +59,7 @@ def _why(queue: Queue, task_id: str, explain: Explain) -> str:
     return f"task {task_id} {'is gone' if record is None else explain(queue, record)}"
 
 
-def _report(screen: Screen, done_word: str, changed: Sequence[str], refused: dict[str, str]) -> int:
+def report(screen: Screen, done_word: str, changed: Sequence[str], refused: dict[str, str]) -> int:
     """Tell what was changed and what was not; the exit status."""
     screen.document({done_word: list(changed), "refused": [{"id": key, "reason": why} for key, why in refused.items()]})
     for task_id in changed:
@@ -69,7 +69,8 @@ def _report(screen: Screen, done_word: str, changed: Sequence[str], refused: dic
     return FAILED if refused else OK
 
 
-def _ids_argument(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
+def ids_argument(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
+    """The ids that a verb takes."""
     parser.add_argument("ids", metavar="ID", nargs=nargs, help="ids of tasks, in full")
 
 
@@ -77,7 +78,7 @@ def _ids_argument(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
 
 
 def _retry_arguments(parser: argparse.ArgumentParser) -> None:
-    _ids_argument(parser, "*")
+    ids_argument(parser, "*")
     parser.add_argument("--dead", action="store_true", help="all dead tasks, in place of ids")
 
 
@@ -87,14 +88,14 @@ def run_retry(arguments: argparse.Namespace, screen: Screen) -> int:
         raise UsageError("retry: takes ids of tasks, or --dead for all that are dead; see taskqueue retry --help")
     queues = open_target(arguments.target).reach(arguments.queue, screen)
     if not arguments.dead:
-        return _report(screen, "retried", *_change_ids(queues, arguments.ids, _requeue, _why_not_retried))
+        return report(screen, "retried", *change_ids(queues, arguments.ids, _requeue, _why_not_retried))
     changed: list[str] = []
     refused: dict[str, str] = {}
     for queue in queues:
         _retry_all_dead(screen, queue, changed, refused)
     if not changed and not refused:
         screen.line("no dead tasks")
-    return _report(screen, "retried", changed, refused)
+    return report(screen, "retried", changed, refused)
 
 
 def _retry_all_dead(screen: Screen, queue: Queue, changed: list[str], refused: dict[str, str]) -> None:
@@ -125,7 +126,7 @@ def _why_not_retried(_queue: Queue, record: Record) -> str:
 
 
 def _delete_arguments(parser: argparse.ArgumentParser) -> None:
-    _ids_argument(parser, "*")
+    ids_argument(parser, "*")
     parser.add_argument("--dead", action="store_true", help=argparse.SUPPRESS)  # who knows `retry` tries it
 
 
@@ -136,10 +137,10 @@ def run_delete(arguments: argparse.Namespace, screen: Screen) -> int:
             f"delete: takes ids of tasks; all that are dead go with: taskqueue purge {arguments.target} --state dead"
         )
     queues = open_target(arguments.target).reach(arguments.queue, screen)
-    changed, refused = _change_ids(
+    changed, refused = change_ids(
         queues, arguments.ids, lambda queue, ids: queue.backend.delete(ids), lambda _queue, record: _why_kept(record)
     )
-    return _report(screen, "deleted", changed, refused)
+    return report(screen, "deleted", changed, refused)
 
 
 def _why_kept(record: Record) -> str:
@@ -201,7 +202,7 @@ def run_pause(arguments: argparse.Namespace, screen: Screen) -> int:
     queues = _one_or_all(arguments, screen, "pause")
     for queue in queues:
         queue.backend.pause()
-    return _report(screen, "paused", [queue.name for queue in queues], {})
+    return report(screen, "paused", [queue.name for queue in queues], {})
 
 
 def run_resume(arguments: argparse.Namespace, screen: Screen) -> int:
@@ -209,7 +210,7 @@ def run_resume(arguments: argparse.Namespace, screen: Screen) -> int:
     queues = _one_or_all(arguments, screen, "resume")
     for queue in queues:
         queue.backend.resume()
-    return _report(screen, "resumed", [queue.name for queue in queues], {})
+    return report(screen, "resumed", [queue.name for queue in queues], {})
 
 
 def _one_or_all(arguments: argparse.Namespace, screen: Screen, verb: str) -> list[Queue]:
@@ -221,48 +222,6 @@ def _one_or_all(arguments: argparse.Namespace, screen: Screen, verb: str) -> lis
         names = ", ".join(queue.name for queue in chosen)
         raise UsageError(f"{verb}: there are several queues ({names}): name one with --queue, or add --all")
     return target.reach(arguments.queue, screen)
-
-
-# ---- resolve -----------------------------------------------------------------------------------------------------
-
-
-def _resolve_arguments(parser: argparse.ArgumentParser) -> None:
-    _ids_argument(parser)
-    verdict = parser.add_mutually_exclusive_group(required=True)
-    verdict.add_argument(
-        "--publish", dest="verdict", action="store_const", const="publish", help="their transaction committed: run them"
-    )
-    verdict.add_argument(
-        "--discard", dest="verdict", action="store_const", const="discard", help="it did not commit: forget them"
-    )
-
-
-def run_resolve(arguments: argparse.Namespace, screen: Screen) -> int:
-    """Decide tasks that are held."""
-    queues = open_target(arguments.target).reach(arguments.queue, screen)
-    owners = {queue.name: {each.owner.id for each in queue.backend.owners() if each.alive} for queue in queues}
-
-    def settle(queue: Queue, ids: Sequence[str]) -> Collection[str]:
-        undecided = [task_id for task_id in ids if _is_undecided(queue.backend.get(task_id), owners[queue.name])]
-        queue.backend.settle(undecided, arguments.verdict)
-        return [task_id for task_id in undecided if _is_settled(queue.backend.get(task_id))]
-
-    return _report(screen, "resolved", *_change_ids(queues, arguments.ids, settle, _why_not_resolved))
-
-
-def _is_undecided(record: Record | None, alive: Collection[str]) -> bool:
-    """Held, or staged by a process that is gone: a living one still knows by itself how its transaction ends."""
-    return record is not None and (record.state == "held" or (record.state == "staged" and record.owner not in alive))
-
-
-def _is_settled(record: Record | None) -> bool:
-    return record is None or record.state not in UNDECIDED
-
-
-def _why_not_resolved(_queue: Queue, record: Record) -> str:
-    if record.state == "staged":
-        return "is staged by a process that is alive, whose transaction will decide"
-    return f"is {record.state}: only held tasks are resolved"
 
 
 VERBS = (
@@ -303,13 +262,5 @@ VERBS = (
         run_resume,
         _all_argument,
         examples=("resume app.ini", "resume app.ini --queue mail", "resume app.ini --all"),
-    ),
-    Verb(
-        "resolve",
-        "decide tasks that are held, as nobody knows whether their transaction committed",
-        run_resolve,
-        _resolve_arguments,
-        description="`taskqueue list TARGET --state held` shows them.",
-        examples=("resolve app.ini ID --publish", "resolve app.ini ID ID --discard"),
     ),
 )

@@ -117,7 +117,7 @@ def _problems(target: Target, status: _QueueStatus, counts: Counts, now: float) 
     if states.get("held"):
         found.append(
             f"queue {name!r}: {counted(states['held'], 'task')} held, as nobody knows whether their transaction "
-            f"committed: look with `taskqueue list {target.text} --state held`, decide with `taskqueue resolve`"
+            f"committed: see `taskqueue resolve {target.text}`"
         )
     for each in status.running:
         seconds, limit = _running_seconds(each, now), _deadline(target, each)

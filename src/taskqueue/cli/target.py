@@ -1,7 +1,7 @@
 """What the first argument of a verb names: the configuration of a site, its queues, and which of them can be reached.
 
-An ini file is only read: its application is not loaded, unless it is to be served. ``module:attribute`` is imported, as
-its configuration is in the code.
+An ini file and a zope.conf are only read: their application is not loaded, unless it is to be served.
+``module:attribute`` is imported, as its configuration is in the code.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import Any, TypeVar
 
 from paste.deploy import loadapp
 
-from ..configure import Installation, read_ini
+from ..configure import Configuration, Installation, read_ini
 from ..errors import ConfigurationError, UnknownQueueError
 from ..interfaces import Record
 from ..queues import Queue
 from ..wsgi import Lifecycle
+from . import zopeconf
 from .screen import Screen
 from .verb import FailedError, did_you_mean
 
@@ -92,9 +93,18 @@ class Target:
 def open_target(text: str) -> Target:
     """The site that an argument names; the application of an ini file is not loaded. Raises ConfigurationError."""
     ini = _ini_file(text)
-    installation = Installation(read_ini(ini[0], app=ini[1])) if ini is not None else _import_installation(text)[1]
+    installation = Installation(_read_file(*ini)) if ini is not None else _import_installation(text)[1]
     _opened.append(installation)
     return Target(text, installation)
+
+
+def _read_file(file: Path, app: str) -> Configuration:
+    """A zope.conf, or an ini file; where one of Zope's has no sections of its own, the zope.conf that it names."""
+    if zopeconf.is_zope_conf(file):
+        return zopeconf.read(file)
+    configuration = read_ini(file, app=app)
+    zope_conf = zopeconf.named_in(file) if configuration.is_default else None
+    return configuration if zope_conf is None else zopeconf.read(zope_conf)
 
 
 def close_targets() -> None:
@@ -113,14 +123,17 @@ def load_target(text: str) -> tuple[object, list[Lifecycle]]:
     file, name = ini
     before = set(Lifecycle.all())
     uri = f"config:{file.resolve()}" + (f"#{name}" if name else "")
-    application = _loaded(text, lambda: loadapp(uri, global_conf={"__script__": "taskqueue"}))
-    return application, [each for each in Lifecycle.all() if each not in before]
+    if zopeconf.is_zope_conf(file):
+        application = _loaded(text, lambda: zopeconf.load(file))
+    else:
+        application = _loaded(text, lambda: loadapp(uri, global_conf={"__script__": "taskqueue"}))
+    return application, [each for each in Lifecycle.all() if each not in before and not each.is_withdrawn]
 
 
 def ini_file_of(text: str) -> Path | None:
     """The ini file that an argument names, None when it names a module."""
     ini = _ini_file(text)
-    return ini[0] if ini is not None else None
+    return ini[0] if ini is not None and not zopeconf.is_zope_conf(ini[0]) else None
 
 
 def find_task(queues: Collection[Queue], task_id: str) -> tuple[Queue, Record] | None:
@@ -162,8 +175,8 @@ def _ini_file(text: str) -> tuple[Path, str] | None:
     if re.fullmatch(r"[\w.]+:[\w.]+(\(\))?", text):
         return None
     raise ConfigurationError(
-        f"{text!r} is no target: takes an ini file (app.ini), or module:attribute of an application that is wrapped in "
-        f"taskqueue.wsgi.TaskQueueFilter{_module_hint(text)}"
+        f"{text!r} is no target: takes an ini file (app.ini), a zope.conf, or module:attribute of an application that "
+        f"is wrapped in taskqueue.wsgi.TaskQueueFilter{_module_hint(text)}"
     )
 
 

@@ -16,7 +16,7 @@ from .screen import Screen
 
 OK, FAILED, MISUSED, TIMED_OUT = 0, 1, 2, 3
 
-TARGET_HELP = "an ini file (app.ini, app.ini#name), or module:attribute of a wrapped application"
+TARGET_HELP = "an ini file (app.ini, app.ini#name), a zope.conf, or module:attribute of a wrapped application"
 
 Value = TypeVar("Value")
 

@@ -7,9 +7,13 @@ imports nothing of the transaction library.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 TransactionEnd = Literal["committed", "aborted"]
+# Called with the transaction, its manager and the status of the answer, where a door tells them.
+BeforeCommit = Callable[[Any, Any, "int | None"], None]
+HOOK_ROUNDS = 5  # so often the hook steps behind those that were registered later
 
 
 class Acknowledgement:
@@ -19,27 +23,55 @@ class Acknowledgement:
     # Not everybody who looks at the data managers of a transaction should take this one for a store.
     taskqueue_volatile = True
 
-    def __init__(self) -> None:
+    def __init__(self, before_commit: BeforeCommit | None = None) -> None:
         self.state: TransactionEnd | None = None
+        # The conflict that ended the last transaction, where a framework makes an error page of it.
+        self.conflict: BaseException | None = None
+        self.refusal = ""
         self._joined: Any = None
+        self._before_commit = before_commit
+        self._manager: Any = None
+        self._status: int | None = None
+        self._hook_rounds = 0
 
-    def join(self, transaction: Any) -> None:
+    def join(self, transaction: Any, transaction_manager: Any = None) -> None:
         """Watch this transaction. A framework that retries joins each of its transactions; the last one counts."""
         if transaction is self._joined and self.state is None:
             return
         self.state = None
-        self._joined = transaction
+        self.conflict = None
+        self.refusal = ""
+        self._joined, self._manager, self._status = transaction, transaction_manager, None
         transaction.join(self)
+        if self._before_commit is not None:
+            transaction.addBeforeCommitHook(self._prepare, (transaction,))
+
+    def answered(self, status: int) -> None:
+        """The application has answered with this status, and its transaction is about to end."""
+        self._status = status
 
     @property
     def committed(self) -> bool | None:
         """Whether it committed; None where no door let us see it."""
         return None if self.state is None else self.state == "committed"
 
+    def refuse(self, reason: str) -> None:
+        """The task must not run, nor be tried again: dead for this reason, whatever a framework makes of it."""
+        self.refusal = reason
+
     def lose(self) -> None:
         """What the replay added is lost, in a transaction that nobody ended: as bad as an abort."""
         if self.state is None:
             self.state = "aborted"
+
+    def _prepare(self, transaction: Any) -> None:
+        """Behind all other hooks, since they may change what takes part in the transaction."""
+        *_, last = transaction.getBeforeCommitHooks()
+        if last[0] != self._prepare and self._hook_rounds < HOOK_ROUNDS:
+            self._hook_rounds += 1
+            transaction.addBeforeCommitHook(self._prepare, (transaction,))
+        elif self._before_commit is not None:
+            self._before_commit(transaction, self._manager, self._status)
 
     # ---- the transaction calls these ----
 

@@ -10,15 +10,19 @@ import msgspec
 
 from .. import notices
 from ..errors import BrokenSealError, RecordError, UnknownRecordError
+from ..failpoints import reach
 from ..interfaces import Record, Settlement
 from ..notices import Event
 from ..queues import Queue
 from ..record import Task, decode
 from ..settings import ServerSettings
 from . import outcome
+from .once import Once
 from .outcome import Judgement
 from .replay import Application, replay
 from .trouble import describe
+
+WAIT_SECONDS = 5.0  # for an earlier run whose transaction is still open
 
 
 class Claim:
@@ -38,6 +42,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     event: Event | None = None  # None: it was told already
     notice: dict[str, Any]
     duration_seconds: float | None = None  # None: it was not replayed
+    is_settled: bool = False  # the store has it already, by the transaction of the replay
 
     def tell(self) -> None:
         """Tell whoever listens."""
@@ -54,15 +59,28 @@ def attempt(claim: Claim, application: Application, queue: Queue, settings: Serv
         return _leave(record, queue, settings, error)
     except RecordError as error:
         return _refuse(record, queue, settings, error)
-    notices.tell(Event.STARTED, queue=queue.name, consumer=settings.name, task=task)
-    answer = replay(application, task)
+    once = Once(record, queue, settings.name) if settings.acknowledge == "with-transaction" else None
+    earlier = once.earlier_run() if once is not None else "no"
+    if earlier == "not yet":
+        return _wait(record, queue, settings)
+    if earlier == "yes":
+        return _finished(record, outcome.done_before(task, time.time()), _about(task, queue, settings), None)
+    notices.tell(Event.STARTED, **_about(task, queue, settings))
+    reach("replay.begun")
+    answer = replay(application, task, once.before_commit if once is not None else None)
+    reach("replay.done")
     judgement = outcome.judge(answer, task, settings, time.time(), random.random())  # noqa: S311  # jitter
     return _finished(
         record,
         judgement,
-        {"queue": queue.name, "consumer": settings.name, "task": task, "delay_seconds": judgement.delay_seconds},
+        {**_about(task, queue, settings), "delay_seconds": judgement.delay_seconds},
         answer.duration_seconds,
+        is_settled=once is not None and once.is_settled and answer.committed is True,
     )
+
+
+def _about(task: Task, queue: Queue, settings: ServerSettings) -> dict[str, Any]:
+    return {"queue": queue.name, "consumer": settings.name, "task": task}
 
 
 def give_back(record: Record, queue: Queue, settings: ServerSettings) -> Finished:
@@ -118,10 +136,31 @@ def _refuse(record: Record, queue: Queue, settings: ServerSettings, error: Recor
     return _finished(record, judgement, ids, None)
 
 
-def _finished(record: Record, judgement: Judgement, notice: dict[str, Any], duration_seconds: float | None) -> Finished:
+def _wait(record: Record, queue: Queue, settings: ServerSettings) -> Finished:
+    """An earlier run may still commit: this one waits until that is known, and spends nothing."""
+    detail = f"an earlier run of it may still commit; again in {WAIT_SECONDS:g} s"
+    ids = {"queue": queue.name, "consumer": settings.name, "task_ids": (record.id,)}
+    notices.tell(Event.REMARK, **ids, detail=f"task {record.id}: {detail}")
+    return Finished(
+        settlement=Settlement(
+            id=record.id, claim_number=record.claim_number, state="scheduled", delay=WAIT_SECONDS, started=False
+        ),
+        notice=ids,
+    )
+
+
+def _finished(
+    record: Record,
+    judgement: Judgement,
+    notice: dict[str, Any],
+    duration_seconds: float | None,
+    *,
+    is_settled: bool = False,
+) -> Finished:
     return Finished(
         settlement=judgement.settlement(record.id, record.claim_number),
         event=judgement.event,
         notice={**notice, "outcome": judgement.outcome},
         duration_seconds=duration_seconds,
+        is_settled=is_settled,
     )

@@ -43,12 +43,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     exception: BaseException | None = None
     duration_seconds: float = 0.0
     committed: bool | None = None  # None: no door let us see the transaction
+    refusal: str = ""  # why a door did not let the task run
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the outcome table."""
 
-    ended_in: str  # a status, a class of them, or "aborted", "conflict", "exception", "other"
+    ended_in: str  # a status, a class of them, or "aborted", "refused", "conflict", "exception", "other"
     action: Action
     spends: bool = True  # False: no attempt is spent in the first 24 h
     at_most: int | None = None  # attempts, when fewer than configured
@@ -59,6 +60,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 TABLE: tuple[Row, ...] = (
     Row(ended_in="2xx", action="done", why="its transaction committed, where a door lets us see it"),
     Row(ended_in="aborted", action="retry", why="answered 2xx, but its transaction aborted"),
+    Row(ended_in="refused", action="dead", why="it would have run as somebody else than the user who added it"),
     Row(ended_in="3xx", action="dead", why="redirects are not followed; a lost login answers with one"),
     Row(ended_in="401", action="retry", at_most=3, why="a replica may lag behind the commit that added the task"),
     Row(ended_in="403", action="retry", at_most=3, why="the same"),
@@ -142,6 +144,13 @@ def judge(answer: Answer, task: Task, settings: ServerSettings, now: float, rand
     )
 
 
+def done_before(task: Task, now: float) -> Judgement:
+    """An earlier run has committed, and its consumer died before it could say so."""
+    reason = "an earlier run had committed, its consumer died before it could say so; not run again"
+    outcome = Outcome(state="done", reason=reason, attempt=task.attempts + 1, finished_at=now)
+    return Judgement(state="done", outcome=outcome, attempts=1, wipe=True)
+
+
 def refuse(reason: str, attempts: int, now: float) -> Judgement:
     """A record that must never be run: dead, its secrets kept for whoever looks into it."""
     outcome = Outcome(state="dead", reason=printable(reason), attempt=attempts + 1, finished_at=now)
@@ -152,7 +161,12 @@ def refuse(reason: str, attempts: int, now: float) -> Judgement:
 
 
 def find_row(answer: Answer, overrides: Mapping[str, str]) -> Row:
-    """The row that decides: of the settings first, and of each the exact one before the class of it."""
+    """The row that decides: of the settings first, and of each the exact one before the class of it.
+
+    No setting changes what becomes of a task that a door refused.
+    """
+    if answer.refusal:
+        return _ROWS["refused"]
     names = _names(answer)
     row = next((_WORDS[overrides[name]] for name in names if name in overrides), None)
     if row is None:
@@ -233,6 +247,8 @@ def retry_after(headers: Headers, now: float) -> float | None:
 
 
 def _in_words(answer: Answer, row: Row) -> str:
+    if answer.refusal:
+        return printable(f"not run: {answer.refusal}"[:ERROR_CHARACTERS])
     if answer.exception is not None:
         return f"raised {printable(type(answer.exception).__name__)}"
     if row.ended_in == "aborted":

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from ..record import Headers, Task, printable
-from .acknowledge import Acknowledgement
+from .acknowledge import Acknowledgement, BeforeCommit
 from .outcome import BODY_BYTES, Answer, is_conflict
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -45,13 +45,13 @@ WORST_LINE_CHARACTERS = 8192
 _log = logging.getLogger("taskqueue.application")
 
 
-def replay(application: Application, task: Task) -> Answer:
+def replay(application: Application, task: Task, before_commit: BeforeCommit | None = None) -> Answer:
     """Make the task's request. Whatever the application raises is in the answer; nothing gets out.
 
     The response is read to its end and closed before this returns. The application runs in a fresh context (PEP
     567), so that nothing of one task is seen by the next.
     """
-    acknowledgement = Acknowledgement()
+    acknowledgement = Acknowledgement(before_commit)
     response = _Response()
     begun_at = time.monotonic()
     try:
@@ -64,6 +64,7 @@ def replay(application: Application, task: Task) -> Answer:
             exception=error.with_traceback(None),  # its frames would keep the request alive
             duration_seconds=time.monotonic() - begun_at,
             committed=acknowledgement.committed,
+            refusal=acknowledgement.refusal,
         )
     return Answer(
         status=status,
@@ -71,6 +72,7 @@ def replay(application: Application, task: Task) -> Answer:
         body=bytes(response.body_head),
         duration_seconds=time.monotonic() - begun_at,
         committed=acknowledgement.committed,
+        refusal=acknowledgement.refusal,
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from .. import notices
 from ..errors import BackendError
+from ..failpoints import reach
 from ..interfaces import CLAIM_BYTES_LIMIT, Exchanged
 from ..keeper import Keeper
 from ..notices import Event
@@ -49,7 +50,7 @@ class Consumer:
         self._pool: Pool[Claim] = Pool(
             f"taskqueue-{settings.name}", settings.concurrent_limit, self._perform, self._wake
         )
-        self._upkeep = Upkeep(settings, queue)
+        self._upkeep = Upkeep(settings, queue, keeper)
         self._trouble = Trouble(queue.name, settings.name)
         self._wait_trouble = Trouble(queue.name, settings.name)
         self._lock = threading.Lock()
@@ -218,8 +219,14 @@ class Consumer:
         with self._lock:
             finished = tuple(self._finished)
         settlements = [each.settlement for each in finished]
+        if finished:
+            reach("settle.begun")
         try:
             answer = self._backend.exchange(self._keeper.owner_id, self.name, settlements, wanted, alone)
+            if finished:
+                reach("settle.done")
+            if answer.claimed:
+                reach("claim.taken")
         except Exception:
             self._answer_lost = True
             self._keeper.doubt_lease(self._queue)
@@ -245,7 +252,7 @@ class Consumer:
             claim = (each.settlement.id, each.settlement.claim_number)
             if self._held.get(claim[0]) == claim[1]:  # else it was reclaimed meanwhile, and claimed by us again
                 del self._held[claim[0]]
-            if claim[0] in refused and claim not in self._in_limbo:
+            if claim[0] in refused and claim not in self._in_limbo and not each.is_settled:
                 notices.tell(Event.REFUSED, **{**each.notice, "task_ids": claim[:1]})
                 continue
             each.tell()

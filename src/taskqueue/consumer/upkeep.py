@@ -11,7 +11,9 @@ import time
 
 from .. import notices
 from ..errors import BackendUnavailableError, TaskQueueError
+from ..failpoints import reach
 from ..interfaces import Reclaimed
+from ..keeper import Keeper
 from ..notices import Event
 from ..queues import Queue
 from ..record import Outcome, decode
@@ -26,9 +28,10 @@ JOIN_SECONDS = 2.0
 class Upkeep:
     """One daemon thread. Inert until ``start``; ``stop`` may come twice, or before."""
 
-    def __init__(self, settings: ServerSettings, queue: Queue) -> None:
+    def __init__(self, settings: ServerSettings, queue: Queue, keeper: Keeper) -> None:
         self._settings = settings
         self._queue = queue
+        self._keeper = keeper
         self._stop_requested = threading.Event()
         self._thread: threading.Thread | None = None
         self._pruned_at: float | None = None
@@ -59,7 +62,10 @@ class Upkeep:
             self._stop_requested.wait(min(self._settings.renew, LONGEST_PAUSE_SECONDS))
 
     def _attend(self) -> None:
-        self._tell(self._queue.backend.reclaim(self._settings.max_deaths))
+        reach("reclaim.begun")
+        reclaimed = self._queue.backend.reclaim(self._settings.max_deaths)
+        reach("reclaim.done")
+        self._tell(reclaimed)
         now = time.monotonic()
         if self._pruned_at is None or now - self._pruned_at >= self._settings.renew:
             self._prune()
@@ -79,7 +85,7 @@ class Upkeep:
             notices.tell(Event.RECLAIMED, queue=self._queue.name, task_ids=reclaimed.ready)
             self._queue.backend.wake()
         if reclaimed.held:
-            notices.tell(Event.HELD, queue=self._queue.name, task_ids=reclaimed.held)
+            self._keeper.look_into_doubts(self._queue)
         for task_id in reclaimed.dead:
             self._tell_dead(task_id)
 

@@ -6,13 +6,19 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from .. import context, queues, record
+from ..errors import BackendUnavailableError
+from ..failpoints import reach
 from ..keeper import process_keeper
-from . import datamanager
 from .arguments import CURRENT, Current, Pairs, Payload
 from .capture import capture, origin_of
+from .joining import find_manager, join
 
 __all__ = ["CURRENT", "add"]
+
+ASKING_SECONDS = 1.0  # for the time; whoever gets no answer in that is refused at once, and not made to wait again
 
 
 def add(
@@ -53,7 +59,11 @@ def add(
     """
     active = context.active_origin()
     innermost = context.innermost_request()
-    origin = active if request is None else _given_origin(request, active)
+    if active is None and innermost is not None and innermost.origin is not None:
+        current = innermost.origin()
+    else:
+        current = active
+    origin = current if request is None else _given_origin(request, current, innermost)
     known: queues.Queues = active.queues if active is not None and active.queues is not None else queues.installed()
     chosen = known[queue]
     task = capture(
@@ -71,18 +81,35 @@ def add(
         priority=priority,
         max_attempts=max_attempts,
         # The framework's request is the active one; of another that was given, nobody knows the user.
-        principal=innermost.principal if innermost is not None and origin is active else None,
+        principal=innermost.principal if innermost is not None and origin is current else None,
         parent_id=active.task.id if active is not None and active.task is not None else None,
+        rehost=innermost.rehost if innermost is not None and origin is not None else None,
     )
     process_keeper().refuse_if_down(chosen)
-    deliverer = datamanager.join(datamanager.find_manager(transaction_manager, innermost, origin), active)
+    if delay is not None and task.due:
+        # By the clock that will judge it. An eta is a moment that the caller has named, whoever's clock is wrong.
+        task = structs.replace(task, due=task.due + _seconds_ahead(chosen))
+    deliverer = join(find_manager(transaction_manager, innermost, origin), active)
     deliverer.append(chosen, record.encode(task, chosen.keyring), task)
+    reach("add.joined")
     return task.id
 
 
-def _given_origin(request: Any, active: context.Origin | None) -> context.Origin:
+def _seconds_ahead(queue: queues.Queue) -> float:
+    """By how much the clock of the backend is ahead of this process's. Raises BackendUnavailableError."""
+    asked_at = time.time()  # before the call: what that takes may make a task late, and never early
+    try:
+        return queue.backend.now(ASKING_SECONDS) - asked_at
+    except BackendUnavailableError as error:
+        process_keeper().report_down(queue, error)
+        raise
+
+
+def _given_origin(
+    request: Any, active: context.Origin | None, innermost: context.InnermostRequest | None
+) -> context.Origin:
     """The origin of a request that was given; the active one when it is that request, since it knows more of it."""
     environ = getattr(request, "environ", request)
-    if active is not None and environ is active.live_environ:
+    if active is not None and (environ is active.live_environ or (innermost and environ is innermost.environ)):
         return active
     return origin_of(request)

@@ -7,7 +7,7 @@ Knows no transaction and no backend. The only thing it reads is the body of the 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -47,28 +47,35 @@ def capture(
     max_attempts: int | None = None,
     principal: Principal | None = None,
     parent_id: str | None = None,
+    rehost: Callable[[Mapping[str, str], str], str] | None = None,
 ) -> Task:
-    """The task that ``add`` promises; ``now`` is the time for delays.
+    """The task that ``add`` promises; ``now`` is the time for delays, ``rehost`` is InnermostRequest's.
 
     Raises InvalidTaskError: TooLargeError for sizes, PayloadLostError for a body that is gone.
     """
     environ: Mapping[str, str] = origin.environ if origin is not None else {}
     method = arguments.checked_method(method)
     body_origin = origin if payload is CURRENT and method in arguments.METHODS_WITH_BODY else None
-    task_headers = headers.task_headers(environ, given_headers, queue.copy_headers, body_origin is not None)
+    given = list(arguments.pairs(given_headers, "headers"))
+    with_credentials = queue.auth != "principal"
+    task_headers = headers.task_headers(
+        environ, given, queue.copy_headers, body_origin is not None, with_credentials=with_credentials
+    )
     by_name = dict(task_headers)
+    task_url = urls.task_url(url, params)
     task = Task(
         id=task_id,
         queue=queue.name,
         method=method,
-        url=urls.task_url(url, params),
+        url=task_url if rehost is None else rehost(environ, task_url),
         headers=task_headers,
         payload=_copied_body(body_origin, queue.payload_limit)
         if isinstance(payload, Current)
         else arguments.payload_bytes(method, payload),
         base_url=_configured_base_url(queue, by_name) if origin is None else _base_url(environ, by_name.get("Host")),
         connection=_connection(environ, queue.copy_remote_user),
-        principal=principal,
+        # Credentials that were given are somebody's whom nobody knows here.
+        principal=None if with_credentials and headers.names_credentials(given) else principal,
         priority=arguments.checked_priority(priority),
         due=arguments.due_time(delay, eta, now),
         max_attempts=arguments.checked_max_attempts(max_attempts),

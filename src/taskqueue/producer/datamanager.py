@@ -9,38 +9,38 @@ keeper, which does it later.
       abort          abort, tpc_abort
         ▼                  ▼
       over:              over:
-    discarded          discarded where nothing else took part in the transaction, else in doubt: held
+    discarded          discarded where nothing durable took part in the transaction, else in doubt: held
 
-After a vote nobody here can know whether a neighbour committed before another one failed, so what is staged stays.
+After a vote nobody here can know whether a neighbour committed before another one failed, so what is staged stays, and
+the keeper asks the witnesses that have left their marks in the transaction.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
-import transaction
 from transaction.interfaces import IDataManagerSavepoint, ISavepointDataManager
 from zope.interface import implementer
 
-from .. import notices
-from ..context import InnermostRequest, Origin
-from ..errors import BackendError, BackendUnavailableError, InvalidTaskError
+from .. import notices, witnesses
+from ..errors import BackendError, BackendUnavailableError
+from ..failpoints import reach
 from ..interfaces import Record, Verdict
 from ..keeper import process_keeper
 from ..notices import Event
 from ..queues import Queue
 from ..record import Envelope, Task, encode_part
-from . import forgotten
+from .budget import BUDGET_SECONDS, Budget
+from .groups import Entry, each_of, grouped
+from .handing_over import discard_later, hold_later, is_published, joins, redo, report, see_that_they_are_there
 
-BUDGET_SECONDS = 2.0
+HOOK_ROUNDS = 10  # so often our hook steps behind those that were registered later
 
-_DATA_KEY = object()  # the transaction's set_data knows it by its identity
 _COMMITTING = "Committing"  # ITransaction.status
 
 
@@ -48,91 +48,6 @@ class _Phase(Enum):
     COLLECTING = "collecting"
     VOTED = "voted"
     OVER = "over"
-
-
-class _Entry(NamedTuple):
-    queue: Queue
-    record: Record
-    task: Task
-
-
-_Group = tuple[Queue, list[Record]]
-
-
-class _Budget:
-    """Seconds that the backend calls of one transaction may take together; what others take meanwhile costs nothing."""
-
-    def __init__(self, seconds: float) -> None:
-        self._left = seconds
-
-    @contextmanager
-    def spend(self) -> Iterator[Callable[[], float]]:
-        """For the time of a block: a function that tells how many seconds are left. Raises when there are none."""
-        if self._left <= 0:
-            raise _SpentError(f"the transaction has used up its {BUDGET_SECONDS:g} s for calls to backends")
-        deadline = time.monotonic() + self._left
-        try:
-            yield lambda: max(0.0, deadline - time.monotonic())
-        finally:
-            self._left = deadline - time.monotonic()
-
-
-class _SpentError(BackendUnavailableError):
-    """There was no time left to ask: nothing is said of this backend."""
-
-
-# ---- which transaction, and joining it ---------------------------------------------------------------------------
-
-
-def find_manager(given: Any, innermost: InnermostRequest | None, origin: Origin | None) -> Any:
-    """The transaction manager of an ``add``: the given one, the framework's, the request's, the thread's."""
-    if given is not None:
-        if not callable(getattr(given, "get", None)):
-            raise InvalidTaskError(f"transaction_manager must be one, not a {type(given).__name__}")
-        return given
-    if innermost is not None and innermost.transaction_manager is not None:
-        return innermost.transaction_manager
-    of_request = origin.live_environ.get("tm.manager") if origin is not None else None
-    return of_request if of_request is not None else transaction.manager
-
-
-def join(transaction_manager: Any, origin: Origin | None) -> TaskDataManager:
-    """The data manager of the current transaction; it joins with the first task, and again when it has been un-joined.
-
-    Lets out NoTransaction of a manager in explicit mode, and ValueError or TransactionFailedError of a transaction that
-    takes no more data managers.
-    """
-    current = transaction_manager.get()
-    try:
-        known: TaskDataManager | None = current.data(_DATA_KEY)
-    except KeyError:
-        known = None
-    if known is not None and known.is_collecting:
-        return known
-    fresh = TaskDataManager(current, transaction_manager)
-    current.join(fresh)
-    current.set_data(_DATA_KEY, fresh)
-    forgotten.watch(fresh)
-    if origin is not None:
-        origin.joined.append(fresh)
-    return fresh
-
-
-def pending(transaction_manager: Any) -> tuple[Task, ...]:
-    """What the manager's current transaction would deliver if it committed now. Lets out NoTransaction."""
-    try:
-        known: TaskDataManager = transaction_manager.get().data(_DATA_KEY)
-    except KeyError:
-        return ()
-    return known.tasks
-
-
-def discard_unfinished(origin: Origin) -> tuple[str, ...]:
-    """Forget, for good, what a request that has ended added to transactions that are still open; return the ids.
-
-    Otherwise the commit of a later request in the same thread would deliver it. That commit still succeeds.
-    """
-    return tuple(task_id for manager in origin.joined for task_id in manager.discard_unless_ended())
 
 
 # ---- the data manager --------------------------------------------------------------------------------------------
@@ -149,12 +64,18 @@ class TaskDataManager:
         self._transaction = current
         self._transaction_id = secrets.token_hex(16)
         self._phase = _Phase.COLLECTING
-        self._entries: list[_Entry] = []
+        self._entries: list[Entry] = []
         self._sent: set[str] = set()  # ids that may be staged: noted before each call, since a lost answer says nothing
         self._staged: set[str] = set()
         self._hook_was_called = False
-        self._is_alone = False
-        self._budget = _Budget(BUDGET_SECONDS)
+        self._hook_rounds = 0
+        self._has_begun = False  # to commit; neighbours may have voted
+        self._leases_end_at = math.inf  # monotonic: nobody can have taken this process for dead before
+        self._marking = witnesses.Marking((), ())
+        self._marked: list[Any] = []  # the data managers that the marks account for
+        self._is_alone = False  # nothing durable takes part: our finish is the commit
+        self._in_doubt: list[Queue] = []  # where something was held, and the witnesses are to be asked
+        self._budget = Budget(BUDGET_SECONDS)
 
     def __repr__(self) -> str:
         return f"<TaskDataManager {self._phase.value}, {len(self._entries)} tasks>"
@@ -165,6 +86,11 @@ class TaskDataManager:
         return self._phase is _Phase.COLLECTING
 
     @property
+    def may_commit(self) -> bool:
+        """Whether the transaction, or a part of it, may still commit in this process: nobody is to be asked yet."""
+        return self._phase is not _Phase.OVER or self._transaction.status == _COMMITTING
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         """What was added, and would be delivered by a commit."""
         return tuple(entry.task for entry in self._entries)
@@ -172,7 +98,7 @@ class TaskDataManager:
     def append(self, queue: Queue, record: Record, task: Task) -> None:
         """Add one task to the transaction."""
         self._see_that_hook_is_pending()
-        self._entries.append(_Entry(queue, record, task))
+        self._entries.append(Entry(queue, record, task))
 
     def discard_unless_ended(self) -> tuple[str, ...]:
         """Forget all tasks, unless the transaction has ended or is ending; return their ids."""
@@ -193,21 +119,36 @@ class TaskDataManager:
         return _Savepoint(self, len(self._entries))
 
     def tpc_begin(self, _transaction: Any) -> None:
-        """Nothing: everything is staged already, before any storage took its locks."""
+        """Everything is staged already, before any storage took its locks."""
+        self._has_begun = True
 
     def commit(self, _transaction: Any) -> None:
         """Nothing."""
 
     def tpc_vote(self, _transaction: Any) -> None:
         """Stage what was added since the hook; from here on this transaction may commit."""
+        reach("vote.begun")
+        self._enlist()
+        self._take_newcomers_for_strangers()
         self._stage()
-        self._is_alone = not self._has_company()
         self._phase = _Phase.VOTED
+        reach("vote.done")
 
     def tpc_finish(self, _transaction: Any) -> None:
-        """Publish. Never raises, but for an interrupt: the neighbours have committed, there is no way back."""
+        """Publish. Never raises, but for an interrupt: the neighbours have committed, there is no way back.
+
+        Where there are no neighbours, this is the commit, and it may fail.
+        """
+        reach("finish.begun")
         entries = self._end()
-        _each(_grouped(entries), self._publish, _redo)
+        try:
+            if self._is_alone:
+                self._commit_alone(entries)
+            else:
+                each_of(grouped(entries), self._publish, redo)
+            reach("finish.published")
+        finally:
+            self._is_settled()
         for entry in entries:
             notices.tell(Event.ADDED, queue=entry.queue.name, task=entry.task)
 
@@ -231,41 +172,128 @@ class TaskDataManager:
 
     def _before_commit(self) -> None:
         self._hook_was_called = True
-        self._stage()
+        if not self._entries or self._steps_behind():
+            return
+        reach("hook.begun")
+        self._enlist()
+        self._leave_marks()
+        reach("hook.marked")
+        # Where nothing durable takes part, there are no locks that a slow backend could have others wait for, so the
+        # vote stages: whoever joins until then is not missed.
+        if self._marking.marks or self._marking.strangers:
+            self._stage()
+        reach("hook.staged")
+
+    def _steps_behind(self) -> bool:
+        """Let those hooks run first that were registered later: they may change what takes part, and add tasks."""
+        *_, last = self._transaction.getBeforeCommitHooks()
+        if last[0] == self._before_commit or self._hook_rounds >= HOOK_ROUNDS:
+            return False
+        self._hook_rounds += 1
+        self._transaction.addBeforeCommitHook(self._before_commit)
+        self._hook_was_called = False
+        return True
+
+    def _enlist(self) -> None:
+        """Add in the application's own transaction what goes into its own database: there is nothing to settle."""
+        for queue, records in grouped(each for each in self._entries if joins(each.queue)):
+            new = [record for record in records if record.id not in self._staged]
+            if new:
+                execute = witnesses.executor(self._transaction, self.transaction_manager)
+                if execute is None:
+                    raise BackendError(
+                        f"queue {queue.name!r} shares the application's database (shared = true), and nobody knows its "
+                        "sessions: call taskqueue.register_witness(session_factory), or set witness in its section"
+                    )
+                queue.backend.enlist(new, execute)
+                self._staged.update(record.id for record in new)
+
+    def _leave_marks(self) -> None:
+        """Have the witnesses mark the transaction. What is staged already went with what was marked then."""
+        company = witnesses.company(self._transaction)
+        self._marking = witnesses.leave_marks(self._transaction_id, self._transaction, company)
+        self._marked = company
 
     def _stage(self) -> None:
         keeper = process_keeper()
-        envelope = encode_part(Envelope(transaction_id=self._transaction_id, owner=keeper.owner_id))
-        for queue, records in _grouped(entry for entry in self._entries if entry.record.id not in self._staged):
+        keeper.in_flight.enter(self._transaction_id, self)
+        envelope = encode_part(
+            Envelope(
+                transaction_id=self._transaction_id,
+                owner=keeper.owner_id,
+                witnesses=self._marking.marks,
+                strangers=self._marking.strangers,
+            )
+        )
+        for queue, records in grouped(each for each in self._entries if each.record.id not in self._staged):
             ids = [record.id for record in records]
             try:
                 with self._budget.spend() as seconds_left:
-                    keeper.hold_lease(queue, seconds_left())
+                    self._leases_end_at = min(self._leases_end_at, keeper.hold_lease(queue, seconds_left()))
                     self._sent.update(ids)
                     queue.backend.stage(records, envelope, keeper.owner_id, seconds_left())
             except BackendUnavailableError as error:
-                _report(queue, error)
+                report(queue, error)
                 raise
+            reach("stage.sent")
             self._staged.update(ids)
 
-    def _has_company(self) -> bool:
-        """Whether anything else takes part that may commit. Unknown is yes: the list is not ours to read."""
-        resources = getattr(self._transaction, "_resources", None)
-        return resources is None or not all(getattr(each, "taskqueue_volatile", False) for each in resources)
+    def _take_newcomers_for_strangers(self) -> None:
+        """Somebody may have joined since the marks were left, and commits without one. Nobody joins after the vote.
+
+        What is staged already has an envelope that does not tell of them; it has marks or strangers of its own, and
+        those decide: at worst a torn commit goes by what committed in the databases that were marked.
+        """
+        if not self._marking.marks and not self._marking.strangers:
+            # Who only read when the hook was called may have written since.
+            self._marking = witnesses.leave_marks(self._transaction_id, self._transaction, self._marked)
+        known = {id(each) for each in self._marked}
+        newcomers = [each for each in witnesses.company(self._transaction) if id(each) not in known]
+        self._marking = self._marking.joined_by(newcomers)
+        self._is_alone = not self._marking.marks and not self._marking.strangers
 
     # ---- after the commit
 
     def _publish(self, queue: Queue, records: list[Record]) -> None:
         keeper = process_keeper()
+        if joins(queue):
+            queue.backend.notify()
+            return
         try:
-            keeper.refuse_if_down(queue)
-            with self._budget.spend() as seconds_left:
-                queue.backend.publish(records, seconds_left())
+            self._publish_now(queue, records)
         except BackendError as error:
-            _report(queue, error)
+            report(queue, error)
             keeper.redo(queue, records, error)
         except Exception as error:  # noqa: BLE001  # whatever a backend raises, the transaction has committed
             keeper.redo(queue, records, BackendError(f"publishing failed: {error!r}"))
+
+    def _publish_now(self, queue: Queue, records: list[Record]) -> None:
+        process_keeper().refuse_if_down(queue)
+        with self._budget.spend() as seconds_left:
+            queue.backend.publish(records, seconds_left())
+
+    def _commit_alone(self, entries: list[Entry]) -> None:
+        """Nothing durable takes part, so the first queue's answer is the commit, and the others follow as they can.
+
+        Put off, it could be lost: when this process dies, or cannot be seen for as long as its lease lasts, everybody
+        may conclude that it never committed.
+        """
+        groups = grouped(entries)
+        for queue, records in groups[:1]:
+            try:
+                self._publish_now(queue, records)
+            except BaseException as error:
+                report(queue, error)
+                if not is_published(queue, records):
+                    self._discard(entries)
+                    raise
+                redo(queue, records)  # the answer was lost, or an interrupt came: that was the commit all the same
+                if not isinstance(error, Exception):
+                    each_of(groups[1:], redo, redo)
+                    raise
+            if time.monotonic() >= self._leases_end_at:
+                see_that_they_are_there(queue, records)
+        each_of(groups[1:], self._publish, redo)
 
     # ---- without a commit
 
@@ -277,24 +305,44 @@ class TaskDataManager:
 
     def _retract(self) -> None:
         """The transaction has aborted, or lets go of this data manager. Once that is over, no tasks are left."""
-        in_doubt = self._phase is _Phase.VOTED and not self._is_alone
+        reach("abort.begun")
+        in_doubt = (self._phase is _Phase.VOTED and not self._is_alone) or self._is_prepared_elsewhere()
         entries = self._end()
-        if in_doubt:
-            _each(_grouped(entries), self._leave_in_doubt, _decide_later)
-        else:
-            self._discard(entries)
+        try:
+            if in_doubt:
+                left = grouped(each for each in entries if not joins(each.queue))
+                self._in_doubt = [queue for queue, _ in left]
+                each_of(left, self._hold_group, hold_later)
+            else:
+                self._discard(entries)
+        finally:
+            # The first time, neighbours may not have aborted yet; then the keeper lets it be, and the second one tells.
+            for queue in self._in_doubt:
+                process_keeper().look_into_doubts(queue)
+        if not self.may_commit:
+            self._is_settled()
+        reach("abort.done")
 
-    def _discard(self, entries: Iterable[_Entry]) -> None:
+    def _is_prepared_elsewhere(self) -> bool:
+        """Whether somebody who sorts before us may have prepared the commit, so that it can be carried out later.
+
+        Such is SQL in two phases: its answer may have been lost, and then an operator decides. Its witness tells.
+        """
+        return (
+            self._has_begun
+            and bool(self._sent)
+            and any(each.sortKey() < self.sortKey() and witnesses.is_fenced(each) for each in self._marked)
+        )
+
+    def _discard(self, entries: Iterable[Entry]) -> None:
         sent = [entry for entry in entries if entry.record.id in self._sent]
-        _each(_grouped(sent), self._discard_group, _discard_later)
+        each_of(grouped(sent), self._discard_group, discard_later)
 
     def _discard_group(self, queue: Queue, records: list[Record]) -> None:
         self._decide(queue, records, "discard")
 
-    def _leave_in_doubt(self, queue: Queue, records: list[Record]) -> None:
-        verdict = _verdict(queue)
-        self._decide(queue, records, verdict)
-        _tell_doubt(queue, records, verdict)
+    def _hold_group(self, queue: Queue, records: list[Record]) -> None:
+        self._decide(queue, records, "hold")
 
     def _decide(self, queue: Queue, records: list[Record], verdict: Verdict) -> None:
         """Within the budget, and without an error: an abort has its own reason, which must not be hidden."""
@@ -308,10 +356,14 @@ class TaskDataManager:
                 else:
                     queue.backend.settle(ids, verdict, seconds_left())
         except Exception as error:  # noqa: BLE001  # whatever a backend raises, the keeper tries again
-            _report(queue, error)
+            report(queue, error)
             keeper.settle_later(queue, ids, verdict)
 
-    def _end(self) -> list[_Entry]:
+    def _is_settled(self) -> None:
+        """From here on, others may decide what is in doubt."""
+        process_keeper().in_flight.leave(self._transaction_id)
+
+    def _end(self) -> list[Entry]:
         """Nothing can be added any more, and nothing is done twice: the tasks are the caller's now."""
         self._phase = _Phase.OVER
         entries, self._entries = self._entries, []
@@ -329,63 +381,3 @@ class _Savepoint:
     def rollback(self) -> None:
         """Forget what was added since."""
         self._manager.cut(self._count)
-
-
-# ---- groups: one call for each queue -----------------------------------------------------------------------------
-
-
-def _grouped(entries: Iterable[_Entry]) -> list[_Group]:
-    groups: dict[int, _Group] = {}
-    for entry in entries:
-        groups.setdefault(id(entry.queue), (entry.queue, []))[1].append(entry.record)
-    return list(groups.values())
-
-
-def _each(
-    groups: Iterable[_Group],
-    action: Callable[[Queue, list[Record]], None],
-    if_interrupted: Callable[[Queue, list[Record]], None],
-) -> None:
-    """Do something with each group. When an interrupt cuts that short, the rest and the one at hand go another way."""
-    waiting = deque(groups)
-    try:
-        while waiting:
-            action(*waiting[0])
-            waiting.popleft()
-    except BaseException:
-        for group in waiting:
-            if_interrupted(*group)
-        raise
-
-
-def _report(queue: Queue, error: Exception) -> None:
-    """Have the keeper refuse further tasks, if this error says that the backend is down."""
-    if isinstance(error, BackendUnavailableError) and not isinstance(error, _SpentError):
-        process_keeper().report_down(queue, error)
-
-
-def _redo(queue: Queue, records: list[Record]) -> None:
-    process_keeper().redo(queue, records, BackendError("publishing was interrupted"))
-
-
-def _discard_later(queue: Queue, records: list[Record]) -> None:
-    process_keeper().settle_later(queue, [record.id for record in records], "discard")
-
-
-def _decide_later(queue: Queue, records: list[Record]) -> None:
-    process_keeper().settle_later(queue, [record.id for record in records], _verdict(queue))
-
-
-def _verdict(queue: Queue) -> Verdict:
-    """What its configuration says of a queue's tasks that are in doubt."""
-    if queue.in_doubt == "publish":
-        return "publish"
-    return "discard" if queue.in_doubt == "discard" else "hold"
-
-
-def _tell_doubt(queue: Queue, records: list[Record], verdict: Verdict) -> None:
-    detail = "their transaction failed after it was voted on, and a part of it may have committed"
-    if verdict != "hold":
-        detail += f"; in_doubt = {verdict} decides"
-    ids = tuple(record.id for record in records)
-    notices.tell(Event.HELD if verdict == "hold" else Event.WARNING, queue=queue.name, task_ids=ids, detail=detail)

@@ -12,7 +12,7 @@ from ipaddress import IPv6Address
 from typing import Any
 
 from ..errors import InvalidTaskError
-from ..record import Headers
+from ..record import Headers, is_secret_header
 from .arguments import Pairs, kind, pairs
 
 # RFC 9110, 7.6.1, and those that are older: they speak of one connection, and a replay has none.
@@ -53,6 +53,8 @@ _NEVER_COPIED = (
 _NEVER_COPIED_PREFIXES = ("if-", "x-task-")
 _NEVER_GIVEN = HOP_BY_HOP | _MADE_BY_THE_REPLAY | {"proxy"}
 
+_LOGIN = frozenset({"authorization", "cookie"})
+
 # Where the caller was: without these a replay builds other URLs, so a list in copy_headers does not leave them out.
 _PLACE = frozenset({"host", "forwarded"})
 _PLACE_PREFIX = "x-forwarded-"
@@ -68,19 +70,33 @@ def task_headers(
     given: Pairs | None,
     listed: Collection[str] | None,
     with_content: bool,
+    with_credentials: bool = True,
 ) -> Headers:
     """The active request's headers, and the given ones that add, replace or, as None, remove.
 
     ``listed`` are the folded names that may be copied, None for all. ``with_content`` says whether the request's body
-    is copied, and with it its ``Content-*``. Raises InvalidTaskError.
+    is copied, and with it its ``Content-*``. Without ``with_credentials`` no header that may carry any is copied, nor
+    may be given. Raises InvalidTaskError.
     """
     headers = _copied(environ, listed, with_content)
+    if not with_credentials:
+        headers = {name: value for name, value in headers.items() if not is_secret_header(name)}
     for name, value in _checked(given):
         if value is None:
-            headers.pop(fold(name), None)
+            headers.pop(name, None)
+        elif not with_credentials and is_secret_header(name):
+            raise InvalidTaskError(
+                f"the header {_shown(name)} cannot be given: it may carry credentials, and the queue stores none "
+                "(auth = principal); use a queue with auth = copy"
+            )
         else:
-            headers[fold(name)] = value
+            headers[name] = value
     return tuple((_spelling(name), value) for name, value in headers.items())
+
+
+def names_credentials(given: Pairs | None) -> bool:
+    """Whether given headers decide as whom the task logs in, be it as nobody."""
+    return any(fold(str(name)) in _LOGIN for name, _value in pairs(given, "headers"))
 
 
 def size(headers: Headers) -> int:

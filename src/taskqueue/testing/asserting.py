@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import transaction
 from transaction.interfaces import NoTransaction
 
-from ..producer.datamanager import pending
+from ..producer.joining import pending
 from ..producer.urls import task_url
 from ..record import Task
 from .capturing import Captured, innermost

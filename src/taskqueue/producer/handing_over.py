@@ -1,0 +1,55 @@
+"""What a data manager asks of a store beyond the protocol, and what it leaves to the keeper."""
+
+from __future__ import annotations
+
+from ..errors import BackendError, BackendUnavailableError
+from ..interfaces import Record
+from ..keeper import process_keeper
+from ..queues import Queue
+from ..record import State
+from .budget import SpentError
+
+
+def joins(queue: Queue) -> bool:
+    """Whether its tasks are added in the application's own transaction."""
+    return "joins" in queue.backend.capabilities
+
+
+def is_published(queue: Queue, records: list[Record]) -> bool:
+    """Whether the store has begun to publish them. One that cannot be asked has not."""
+    try:
+        found = queue.backend.get(records[0].id)
+    except Exception:  # noqa: BLE001  # whatever it raises, nothing is known
+        return False
+    return found is not None and found.state not in (State.STAGED.value, State.HELD.value)
+
+
+def see_that_they_are_there(queue: Queue, records: list[Record]) -> None:
+    """The lease may have lapsed meanwhile; then others have discarded what was staged, and it stays discarded."""
+    try:
+        missing = [record.id for record in records if queue.backend.get(record.id) is None]
+    except Exception:  # noqa: BLE001  # whatever it raises, nothing says that anything is missing
+        return
+    if missing:
+        raise BackendError(
+            f"queue {queue.name!r}: this process stood still for so long that others took it for dead, and "
+            f"{len(missing)} of its tasks were discarded; add them again"
+        )
+
+
+def report(queue: Queue, error: BaseException) -> None:
+    """Have the keeper refuse further tasks, if this error says that the backend is down."""
+    if isinstance(error, BackendUnavailableError) and not isinstance(error, SpentError):
+        process_keeper().report_down(queue, error)
+
+
+def redo(queue: Queue, records: list[Record]) -> None:
+    process_keeper().redo(queue, records, BackendError("publishing was interrupted"))
+
+
+def discard_later(queue: Queue, records: list[Record]) -> None:
+    process_keeper().settle_later(queue, [record.id for record in records], "discard")
+
+
+def hold_later(queue: Queue, records: list[Record]) -> None:
+    process_keeper().settle_later(queue, [record.id for record in records], "hold")
