@@ -1,6 +1,8 @@
-# Each target does all of its set-up. PYTHON names the interpreter, TESTS is for pytest, ARGS for demo and bench.
+# Each target does all of its set-up. PYTHON names the interpreter, TESTS is for pytest, ARGS for demo and bench, JOBS is
+# how many files of tests run at the same time.
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= 2
 TESTS ?=
 DEV = .venv/dev
 DEMO = .venv/demo
@@ -14,7 +16,7 @@ test: $(DEV)/.ready
 	tools/install-redis.sh .venv/redis
 	tools/install-postgresql.sh .venv/postgresql
 	tools/install-faketime.sh .venv/faketime
-	$(DEV)/bin/python -m pytest $(TESTS)
+	$(DEV)/bin/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
 
 check: $(DEV)/.ready
 	$(DEV)/bin/ruff check src tests docs benchmarks

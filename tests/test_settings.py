@@ -179,7 +179,7 @@ def test_keys_in_both_places_are_an_error(tmp_path: Any) -> None:
     assert error.endswith("secret_file: cannot stand beside secret; use one of them")
 
 
-def test_a_queue_that_stores_no_credentials_takes_a_seal(tmp_path: Path) -> None:
+def test_a_queue_that_stores_no_credentials_takes_a_seal(tmp_path):
     (tmp_path / "keys").write_text(KEY)
     for key in ({"secret": KEY}, {"secret_file": str(tmp_path / "keys")}):
         assert read_queue(section(auth="principal", **key), options_of).auth == "principal"

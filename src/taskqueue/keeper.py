@@ -29,6 +29,7 @@ DEFAULT_LEASE = 60.0
 DEFAULT_RENEW = 15.0
 PROBE_SECONDS = 1.0
 PROBE_TIMEOUT = 2.0
+PATIENCE_PART = 6  # of its lease that a renewal may take; threads that hold the interpreter may keep it from going on
 FIRST_BEAT_SECONDS = 0.05
 LAST_TRY_SECONDS = 2.0
 DOUBT_SECONDS = 5.0  # how often the witnesses are asked again
@@ -250,7 +251,7 @@ class Keeper:
 
     def _renew(self, kept: _Kept) -> None:
         if kept.down or kept.redo or kept.verdicts or kept.seconds_since_beat() >= kept.renew:
-            self._beat(kept, PROBE_TIMEOUT)
+            self._beat(kept, PROBE_TIMEOUT if kept.down else max(PROBE_TIMEOUT, kept.lease / PATIENCE_PART))
 
     def _part(self, kept: _Kept) -> None:
         """Do what can be done at once, and let go. The queue is not kept any more: errors are told, and that is all."""

@@ -76,6 +76,12 @@ def test_an_unknown_error_shows_its_code_and_no_value():
 # ---- servers ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_disk_that_cannot_be_written_is_not_taken_for_a_missing_right():
+    told = explain("42501", 'could not open file "base/5/2601": Read-only file system')
+    assert "mounted read-only" in told
+    assert "migrate" in explain("42501", "permission denied for table taskqueue_task")
+
+
 def test_a_database_that_is_missing_is_told(postgresql):
     assert "create it, or name another in url" in refusal(postgresql.url("nowhere"))
 

@@ -9,6 +9,7 @@ from .identified import basic_of
 pytestmark = pytest.mark.process
 
 PUBLIC, PROTECTED = "/elsewhere/@@note", "/elsewhere/@@members_note"
+NOT_ACTIVE = "the Task Queue Plugin of that user folder is not active, or another plugin refuses this user"
 REMOVED = "there is no such user any more, or it is disabled"
 
 
@@ -47,10 +48,7 @@ def test_no_credentials_are_stored(identified):
     ("change", "reason"),
     [
         ("remove", REMOVED),
-        (
-            "lock_out",
-            "the Task Queue Plugin of that user folder is not active, or another plugin refuses this user",
-        ),
+        ("lock_out", NOT_ACTIVE),
     ],
 )
 def test_a_user_who_was_removed_or_locked_out_meanwhile_is_not_let_in(identified, change, reason, task):

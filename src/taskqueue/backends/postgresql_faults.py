@@ -35,6 +35,14 @@ class ServerRefusedError(BackendUnavailableError):
 MIGRATE = "run taskqueue migrate with the ini file"
 NO_TABLE = "42P01"
 NO_PRIVILEGE = "42501"
+# The same code is that of a system call that was refused, as by a file system that is read-only.
+_OF_THE_SYSTEM = (
+    "Read-only file system",
+    "could not open file",
+    "could not write",
+    "could not extend",
+    "could not create",
+)
 # The transaction did not happen, for no fault of its own: it is to be tried again.
 TRANSIENT = frozenset({"40001", "40P01"})
 # After these, the server is another one, or will be: nothing that is connected to it is worth keeping.
@@ -129,6 +137,8 @@ def code_of(text: str) -> str:
 
 def explain(code: str, text: str) -> str:
     """What a server's error means and what to do about it, in one line."""
+    if code == NO_PRIVILEGE and any(words in text for words in _OF_THE_SYSTEM):
+        return "it cannot write to its disk; see its log, and whether its file system is mounted read-only"
     if code in _CURES:
         return _CURES[code]
     words = " ".join(_QUOTED.sub("…", text).split())

@@ -99,6 +99,10 @@ class TaskDataManager:
         """Add one task to the transaction."""
         self._see_that_hook_is_pending()
         self._entries.append(Entry(queue, record, task))
+        if self._has_begun and (self._marking.marks or self._marking.strangers):
+            # Neighbours may be about to prepare their commits: what they prepare can be committed when we are dead.
+            self._enlist()
+            self._stage()
 
     def discard_unless_ended(self) -> tuple[str, ...]:
         """Forget all tasks, unless the transaction has ended or is ending; return their ids."""

@@ -27,9 +27,10 @@ class Orders(BrowserView):
         if self.request.method == "POST":
             CheckAuthenticator(self.request)
             path = "/".join(self.context.getPhysicalPath())
-            for number in range(int(self.request.form["count"])):
+            count = int(self.request.form["count"])
+            for number in range(count):
                 taskqueue.add(f"{path}/@@confirm", method="GET", params={"number": number})
-            return self.request.response.redirect(f"{self.context.absolute_url()}/@@orders")
+            return self.request.response.redirect(f"{self.context.absolute_url()}/@@orders?sent={count}")
         self.request.response.setHeader("Content-Type", "text/html")
         return PAGE.format(
             token=createToken(),

@@ -3,13 +3,13 @@
 import transaction
 from OFS.Folder import manage_addFolder
 from OFS.userfolder import UserFolder
-from Products.PluggableAuthService.PluggableAuthService import addPluggableAuthService
 from Products.PluggableAuthService.interfaces.plugins import IAuthenticationPlugin
-from zope_users.plugins import Lockout
-from zope_users.views import make_user
+from Products.PluggableAuthService.PluggableAuthService import addPluggableAuthService
 
 import taskqueue
 from taskqueue.zope.pas.installing import install_plugin
+from zope_users.plugins import Lockout
+from zope_users.views import make_user
 
 LOWER = ("joe", "ann", "bob", "cyd", "dan", "eve", "fay")
 UPPER = ("max", "uma")
