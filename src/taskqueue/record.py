@@ -10,6 +10,7 @@ all of it and the secrets, with a key of the configuration; both key id and seal
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import os
@@ -27,6 +28,7 @@ from .interfaces import Record, WitnessMark
 VERSION = 1
 KIND = "request"
 MINIMUM_KEY_BYTES = 32
+CACHED_NAMES, CACHED_CHARACTERS = 1024, 64
 # A header whose name holds one of these, "_" read as "-", may carry credentials.
 SECRET_HEADER_PARTS = (
     *("authorization", "cookie", "token", "secret", "password", "credential", "signature"),
@@ -334,8 +336,16 @@ def decode_envelope(data: bytes) -> Envelope:
 
 def is_secret_header(name: str) -> bool:
     """Whether a header may carry credentials: such are wiped when the task is done, and never shown."""
+    return _is_known_secret(name) if len(name) <= CACHED_CHARACTERS else _is_secret(name)
+
+
+def _is_secret(name: str) -> bool:
     folded = name.lower().replace("_", "-")
     return any(part in folded for part in SECRET_HEADER_PARTS)
+
+
+# The same few names come again and again. Whoever sends others, and long ones, shall not fill the memory.
+_is_known_secret = functools.lru_cache(maxsize=CACHED_NAMES)(_is_secret)
 
 
 def printable(text: str) -> str:

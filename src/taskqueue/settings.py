@@ -87,7 +87,7 @@ BACKEND_OPTIONS: Mapping[str, tuple[Option, ...]] = {
             "synchronous",
             one_of("full", "normal"),
             "full",
-            "full: what was committed survives a loss of power; normal: its last moments may not, and commits are faster",
+            "full: what was committed survives a loss of power; normal: its last moments may not, and it is faster",
         ),
     ),
     "redis": (
@@ -133,7 +133,7 @@ BACKEND_OPTIONS: Mapping[str, tuple[Option, ...]] = {
             "url",
             text,
             REQUIRED,
-            "postgresql://user:password@host:port/database; what it leaves out is found as libpq does, such as PGPASSFILE",
+            "postgresql://user:password@host:port/database; libpq finds what it leaves out, as by PGPASSFILE",
             secret=True,
         ),
         Option("shared", boolean, False, "the application's own data is in that database: its commits carry the tasks"),

@@ -6,13 +6,14 @@ so neither may any rule. Error texts hold names, never values.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv6Address
 from typing import Any
 
 from ..errors import InvalidTaskError
-from ..record import Headers, is_secret_header
+from ..record import CACHED_CHARACTERS, CACHED_NAMES, Headers, is_secret_header
 from .arguments import Pairs, kind, pairs
 
 # RFC 9110, 7.6.1, and those that are older: they speak of one connection, and a replay has none.
@@ -125,7 +126,7 @@ def _copied(environ: Mapping[str, str], listed: Collection[str] | None, with_con
     named_by_connection = {fold(name.strip()) for name in environ.get("HTTP_CONNECTION", "").split(",")}
     copied: dict[str, str] = {}
     for key, value in environ.items():
-        name = _name_of(key)
+        name = _known_name_of(key) if len(key) <= CACHED_CHARACTERS else _name_of(key)
         if not name or name in copied or name in named_by_connection:
             continue
         if name.startswith("content-"):
@@ -144,6 +145,10 @@ def _name_of(key: str) -> str:
         return "content-type"
     name = key[5:] if key.startswith("HTTP_") else ""
     return fold(name) if _TOKEN.fullmatch(name) else ""
+
+
+# Requests carry the same few names. Anybody can send others, and long ones; they shall not fill the memory.
+_known_name_of = functools.lru_cache(maxsize=CACHED_NAMES)(_name_of)
 
 
 def _may_be_copied(name: str) -> bool:

@@ -115,6 +115,8 @@ def leave_marks(key: str, transaction: Any, data_managers: Sequence[Any]) -> Mar
     """Have everybody who takes part leave a mark in a transaction. Lets out what they raise."""
     marks = []
     left = [each for each in data_managers if not keeps_nothing(each)]
+    if not left:
+        return Marking((), ())
     for witness in registered():
         recognised = [each for each in left if witness.recognises(each)]
         left = [each for each in left if not any(each is known for known in recognised)]
