@@ -1,5 +1,4 @@
-"""The command: reads its arguments, goes through the rounds, prints. In each round every backend and every measure has
-its turn, and each figure is compared with floors that were timed right before it: a machine is not the same all day."""
+"""The command: reads its arguments, goes through the rounds, prints and publishes what was found."""
 
 from __future__ import annotations
 
@@ -9,81 +8,90 @@ import logging
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from . import report
-from .figures import Figure, summarise
+from . import capacity, drawing, report
+from .contestants import DRAINED
+from .environments import MissingError
 from .marks import BenchmarkError
-from .measures import MEASURES, Counts
-from .stores import STORES, why_not
+from .measures import Bench
+from .processes import ROOT
+from .results import Results
+from .rounds import QUICK, Effort, Run
+from .servers import STORES, running
+
+MEASURED = ROOT / "docs" / "reference" / "measured"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure; returns the exit status: 1 when a figure cannot be believed."""
     options = _parser().parse_args(arguments)
-    # Warnings about stores that lose tasks are for those who keep some. What spoils a figure is an error all the same.
     logging.getLogger("taskqueue").addHandler(logging.NullHandler())
-    about = {"machine": report.machine(), "counts": asdict(_counts(options))}
-    print(report.describe(about["machine"]))
-    try:
-        figures, marks, about["stores"] = _measure(options)
-    except BenchmarkError as error:
-        print(f"No figures: {error}", file=sys.stderr)
-        return 1
-    rows = summarise(figures)
-    print(f"\n{report.table(rows)}\n")
-    print(f"{marks:,} marks were counted; none was missing, and none was there twice.")
+    machine = report.machine()
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmarks-", dir=options.folder) as folder,
+        running(Path(folder), tuple(options.store or STORES)) as servers,
+    ):
+        about = report.describe(machine, servers)
+        print(about)
+        for store, why in servers.missing.items():
+            print(f"{store}: not measured: {why}")
+        run = Run(Bench(servers), _effort(options), tuple(options.peer or ()), tuple(options.store or STORES))
+        try:
+            run.measure_all()
+        except BenchmarkError as error:
+            print(f"No figures: {error}", file=sys.stderr)
+            return 1
+    _tell(run, about, options, machine)
+    return 1 if run.doubtful else 0
+
+
+def _tell(run: Run, about: str, options: argparse.Namespace, machine: dict[str, Any]) -> None:
+    found = {**report.tables(run.results), "capacity": capacity.table(run.results)}
+    for table in found.values():
+        if len(table) > 1:
+            print(f"\n{report.as_text(table)}")
+    for name, why in run.left_out.items():
+        print(f"{name} was left out: {why}")
+    for each in run.doubtful:
+        print(f"not believed, and left out: {each}")
+    print(f"\n{run.bench.counted:,} tasks left their marks; of none was one missing, and none left two.")
     if options.json is not None:
-        options.json.write_text(json.dumps(report.as_json(about, figures, rows), indent=1) + "\n", "utf-8")
-    return 0
+        written = {"machine": machine, "about": about, "numbers": run.results.as_json()}
+        options.json.write_text(json.dumps(written, indent=1) + "\n", "utf-8")
+    if options.publish and not run.doubtful:
+        report.publish(MEASURED, about, found)
+        _draw(run.results, about.partition(",")[0])
 
 
-def _measure(options: argparse.Namespace) -> tuple[list[Figure], int, dict[str, str]]:
-    figures: list[Figure] = []
-    marks = 0
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmarks-", dir=options.folder)))
-        stores = [stack.enter_context(STORES[name](folder)) for name in _measurable(options.backend or list(STORES))]
-        for store in stores:
-            print(f"{store.name}: {store.about}")
-        for number in range(1, options.rounds + 1):
-            print(f"round {number} of {options.rounds}", file=sys.stderr)
-            for measure in MEASURES.values():
-                for store in stores:
-                    found = list(measure(store, _counts(options)))
-                    figures += found
-                    marks += max(figure.marks for figure in found)  # they are of the same tasks
-        return figures, marks, {store.name: store.about for store in stores}
+def _draw(results: Results, date: str) -> None:
+    try:
+        drawing.draw(MEASURED / "drains", f"A full queue is emptied ({date})", drawing.drains(results))
+    except MissingError as error:
+        print(f"no picture: {error}", file=sys.stderr)
 
 
-def _measurable(names: Sequence[str]) -> list[str]:
-    found = []
-    for name in dict.fromkeys(names):
-        reason = why_not(name)
-        if reason:
-            print(f"{name}: not measured: {reason}")
-        else:
-            found.append(name)
-    if not found:
-        raise BenchmarkError("there is nothing to measure")
-    return found
-
-
-def _counts(options: argparse.Namespace) -> Counts:
-    return Counts(adds=options.adds, tasks=options.tasks, samples=options.samples)
+def _effort(options: argparse.Namespace) -> Effort:
+    effort = QUICK if options.quick else Effort()
+    given = {name: getattr(options, name) for name in ("rounds", "scale", "samples") if getattr(options, name)}
+    return replace(effort, **given, kills=not options.no_kill)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="benchmarks", description="What a task costs, beside what it must cost.")
-    parser.add_argument("--rounds", type=_count, default=5, help="how often all is measured (%(default)s)")
-    parser.add_argument("--backend", action="append", choices=list(STORES), help="only this one; may be repeated")
-    parser.add_argument("--adds", type=_count, default=500, help="tasks to add in each round (%(default)s)")
-    parser.add_argument("--tasks", type=_count, default=3000, help="tasks to drain in each round (%(default)s)")
-    parser.add_argument("--samples", type=_count, default=200, help="tasks for the latency in each round (%(default)s)")
+    parser = argparse.ArgumentParser(prog="benchmarks", description="taskqueue beside its peers, on the same work.")
+    parser.add_argument("--quick", action="store_true", help="one round, less of everything")
+    parser.add_argument("--rounds", type=_count, help="how often all is measured")
+    parser.add_argument("--scale", type=float, help="of the number of tasks in a drain; 1 is some seconds of work")
+    parser.add_argument("--samples", type=_count, help="tasks for the latency in each round")
+    parser.add_argument("--store", action="append", choices=STORES, help="only this one; may be repeated")
+    names = sorted({each.name for each in DRAINED})
+    parser.add_argument("--peer", action="append", choices=names, help="only this one takes part; may be repeated")
+    parser.add_argument("--no-kill", action="store_true", help="leave out what waits for a lease, about a minute")
     parser.add_argument("--folder", type=Path, help="where SQLite's files lie; choose the disk that you mean")
     parser.add_argument("--json", type=Path, help="write every round to this file")
+    parser.add_argument("--publish", action="store_true", help="write tables and picture into the documents")
     return parser
 
 

@@ -1,27 +1,16 @@
-"""Figures: samples become seconds, rounds become a median with its range. Arithmetic."""
+"""Figures: samples and rounds become a median with its range. Arithmetic."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
 
 @dataclass(frozen=True)
-class Figure:
-    """What one measure came to in one round: seconds for one task, and for its floors in the same round."""
-
-    backend: str
-    measure: str
-    seconds: float
-    floors: Mapping[str, float]
-    marks: int  # tasks that were counted for it
-
-
-@dataclass(frozen=True)
 class Spread:
-    """The same of several rounds."""
+    """What several rounds came to."""
 
     median: float
     lowest: float
@@ -32,38 +21,26 @@ class Spread:
         """Of at least one value."""
         return cls(median(values), min(values), max(values))
 
+    def times(self, factor: float) -> Spread:
+        """The same in another unit."""
+        return Spread(self.median * factor, self.lowest * factor, self.highest * factor)
 
-@dataclass(frozen=True)
-class Row:
-    """One measure of one backend over all rounds. Ratios are made within each round, before their median is taken."""
-
-    backend: str
-    measure: str
-    seconds: Spread
-    floors: Mapping[str, Spread]
-    ratios: Mapping[str, Spread]
-    marks: int
-
-
-def summarise(figures: Sequence[Figure]) -> list[Row]:
-    """A row for each backend and measure, in the order in which they first came."""
-    groups: dict[tuple[str, str], list[Figure]] = {}
-    for figure in figures:
-        groups.setdefault((figure.backend, figure.measure), []).append(figure)
-    return [
-        Row(
-            backend=backend,
-            measure=measure,
-            seconds=Spread.of([each.seconds for each in group]),
-            floors={name: Spread.of([each.floors[name] for each in group]) for name in group[0].floors},
-            ratios={name: Spread.of([each.seconds / each.floors[name] for each in group]) for name in group[0].floors},
-            marks=sum(each.marks for each in group),
-        )
-        for (backend, measure), group in groups.items()
-    ]
+    def __str__(self) -> str:
+        if self.lowest == self.highest:
+            return short(self.median)
+        return f"{short(self.median)} ({short(self.lowest)} to {short(self.highest)})"
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
     """The smallest sample that so many percent do not exceed (nearest rank)."""
     ordered = sorted(samples)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def short(number: float) -> str:
+    """Three digits that count."""
+    if abs(number) >= 99.95:
+        return f"{number:,.0f}"
+    if abs(number) >= 9.995:
+        return f"{number:.1f}"
+    return f"{number:.2f}" if abs(number) >= 0.0995 or number == 0 else f"{number:.2g}"
