@@ -30,7 +30,9 @@ CHECK_SECONDS = 10.0
 CHECK_TIMEOUT = 5.0
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 5.0
-HINT_PAUSE_SECONDS = 0.05  # between two hints of one process
+# Between two hints of one process: one that comes alone is given at once, those that come in crowds are made one.
+FIRST_HINT_PAUSE_SECONDS = 0.001
+LONGEST_HINT_PAUSE_SECONDS = 0.05
 HINT_TIMEOUT = 2.0
 LAST_HINT_SECONDS = 0.5  # how long a process that ends waits for its last one
 
@@ -73,8 +75,10 @@ class Crier:
             thread.join(LAST_HINT_SECONDS)
 
     def _run(self) -> None:
+        pause = FIRST_HINT_PAUSE_SECONDS
         while True:
             with self._changed:
+                pause = min(2 * pause, LONGEST_HINT_PAUSE_SECONDS) if self._is_due else FIRST_HINT_PAUSE_SECONDS
                 self._changed.wait_for(lambda: self._is_due or self._is_stopped)
                 if not self._is_due:
                     self._thread = None
@@ -84,7 +88,7 @@ class Crier:
                 own = sorted(self._own)
                 self._link.run(HINT, HINT_TIMEOUT, repeat=True, channel=self._channel, own=own)
             with self._changed:
-                self._changed.wait_for(lambda: self._is_stopped, HINT_PAUSE_SECONDS)
+                self._changed.wait_for(lambda: self._is_stopped, pause)
 
 
 class Listener:
