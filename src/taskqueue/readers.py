@@ -254,7 +254,8 @@ def read_sections(
     queues = [read_queue(section, backend_options) for section in queue_sections]
     servers = [read_server(section) for section in server_sections]
     _refuse_twice(queue_sections, [queue.queue for queue in queues])
-    _refuse_twice(server_sections, [server.name for server in servers])
+    # Consumers of different queues may have one name: that of the instance, as buildout gives it.
+    _refuse_twice(server_sections, [server.name for server in servers], [server.queue for server in servers])
     if not queues and {server.queue for server in servers} == {"default"}:
         queues = [QueueSettings()]
     known = {queue.queue for queue in queues}
@@ -274,9 +275,10 @@ def read_sections(
     return Configuration(tuple(queues), tuple(servers), source)
 
 
-def _refuse_twice(sections: Sequence[Section], names: Sequence[str]) -> None:
+def _refuse_twice(sections: Sequence[Section], names: Sequence[str], queues: Sequence[str] = ()) -> None:
+    seen = list(zip(names, queues, strict=True)) if queues else list(names)
     for index, (section, name) in enumerate(zip(sections, names, strict=True)):
-        if name in names[:index]:
+        if seen[index] in seen[:index]:
             raise section.error("", f"there is another {name!r}; takes a name that is there once")
 
 

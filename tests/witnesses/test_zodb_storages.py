@@ -7,6 +7,7 @@ import pytest
 import transaction
 import ZEO
 import ZODB
+from ZODB.blob import BlobStorage
 from ZODB.DemoStorage import DemoStorage
 from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
@@ -130,6 +131,15 @@ def test_a_wrapper_is_as_good_as_what_it_wraps(tmp_path, manager):
 def test_blobs_change_nothing(tmp_path, manager):
     with opened(FileStorage(str(tmp_path / "Data.fs"), blob_dir=str(tmp_path / "blobs"))) as database:
         assert ask(database, {"key": commit_marked(database, manager, "key")}) == {"key": "yes"}
+
+
+def test_what_buildout_puts_around_a_file_for_blobs_is_a_wrapper_too(tmp_path, manager):
+    wrapped = BlobStorage(str(tmp_path / "blobs"), FileStorage(str(tmp_path / "Data.fs")))
+    with opened(wrapped) as database:
+        aborted = mark_in(database, manager, "aborted")
+        manager.abort()
+        committed = commit_marked(database, manager, "committed")
+        assert ask(database, {"aborted": aborted, "committed": committed}) == {"aborted": "no", "committed": "yes"}
 
 
 class WithoutHistory(MappingStorage):

@@ -123,6 +123,14 @@ def test_two_queues_of_one_name_are_told(read, tmp_path):
     )
 
 
+def test_two_consumers_of_one_name_and_one_queue_are_told(read, tmp_path):
+    text = "%import taskqueue\n<taskqueue />\n<taskqueue-server />\n<taskqueue-server />\n"
+    assert line_of(read, tmp_path, text) == (
+        f"zope.conf: line {FIRST_LINE + 3}: <taskqueue-server>: there is another 'default'; takes a name that is there "
+        "once"
+    )
+
+
 def test_a_section_without_the_import_is_told_with_its_line(tmp_path):
     file = write(tmp_path, "<taskqueue />\n")
     with pytest.raises(ZConfigError, match=rf"unknown type name: 'taskqueue'\n\(line {FIRST_LINE} in "):

@@ -28,6 +28,18 @@ def test_sections_without_a_name_and_without_options_are_the_defaults(read, tmp_
     assert not configuration.is_default
 
 
+def test_consumers_of_different_queues_may_all_have_the_name_of_the_instance(read, tmp_path):
+    text = "%import taskqueue\n" + "".join(
+        f"<taskqueue {queue}>\n</taskqueue>\n<taskqueue-server>\nqueue {queue}\nname instance\n</taskqueue-server>\n"
+        for queue in ("default", "mailhost")
+    )
+    configuration = read(write(tmp_path, text))
+    assert [(server.name, server.queue) for server in configuration.servers] == [
+        ("instance", "default"),
+        ("instance", "mailhost"),
+    ]
+
+
 def test_the_forms_of_the_predecessors_documentation_are_understood(read, tmp_path, monkeypatch):
     monkeypatch.setenv("SOCKET_FOLDER", "/srv/var")
     configuration = read(
@@ -136,6 +148,7 @@ def test_the_command_line_needs_nothing_that_others_have_written_into_the_file(t
     assert set(queues(READERS["cli"](file))) == {"default"}
 
 
+@pytest.mark.process
 def test_reading_imports_nothing_of_zope(tmp_path):
     file = write(tmp_path, "%import taskqueue\n<taskqueue />\n<taskqueue-server />\n")
     program = (

@@ -138,9 +138,16 @@ class ZODBWitness(Witness):
 
 
 def _below(storage: Any) -> Any:
-    """The storage that keeps the history: what lies below wrappers, and what a DemoStorage writes to."""
+    """The storage that keeps the history: what lies below wrappers, and what a DemoStorage writes to.
+
+    A BlobStorage, which instances of buildout have around their FileStorage, shows what is below it by no other name.
+    """
     for _ in range(10):
-        below = getattr(storage, "changes", None) or getattr(storage, "base", None)
+        below = (
+            getattr(storage, "changes", None)
+            or getattr(storage, "base", None)
+            or getattr(storage, "_BlobStorage__storage", None)
+        )
         if below is None or not hasattr(below, "lastTransaction"):
             break
         storage = below
