@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskqueue import doubts, notices, witnesses
+from taskqueue import doubts, failpoints, notices, witnesses
 from taskqueue.backends.local import LocalQueue
 from taskqueue.doubts import Decision, Doubts, decide
 from taskqueue.errors import BackendUnavailableError
@@ -309,6 +309,17 @@ def test_a_torn_transaction_is_published_and_told_as_such(world: World, monkeypa
     ((event, task_ids, detail),) = [(notice.event, notice.task_ids, notice.detail) for notice in world.told]
     assert (event, task_ids) == (Event.TORN, tuple(ids))
     assert detail.startswith("published: its transaction committed in fake b, and not in fake a")
+
+
+def test_that_a_transaction_is_torn_is_told_before_it_is_settled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [FakeWitness("a", answer="no"), FakeWitness("b", answer="yes")]
+    monkeypatch.setattr(witnesses, "_witnesses", both)
+    ids = world.hold(envelope(databases=("a", "b")))
+    told_when_settled = []
+    with failpoints.armed("doubt.settled", lambda: told_when_settled.extend(notice.event for notice in world.told)):
+        world.doubts.settle(())
+    assert told_when_settled == [Event.TORN]
+    assert world.states(ids) == {"ready"}
 
 
 @pytest.mark.parametrize(("in_doubt", "state"), [("hold", "held"), ("publish", "ready"), ("discard", None)])

@@ -171,13 +171,17 @@ class Doubts:
         if decision.verdict is None or decision.verdict == "hold":
             self._tell_doubt(decision, ids)
             return
+        about = {"queue": self._queue.name, "task_ids": tuple(ids)}
+        done = "published" if decision.verdict == "publish" else "discarded"
+        if decision.is_torn:
+            # Somebody has to mend it: better told twice than by nobody, should this process die in between.
+            notices.tell(Event.TORN, **about, detail=f"{done}: {decision.reason}")
         changed = self._queue.backend.settle(ids, decision.verdict)
         failpoints.reach("doubt.settled")
         if changed:
             self._queue.backend.wake()
-            done = "published" if decision.verdict == "publish" else "discarded"
-            event = Event.TORN if decision.is_torn else Event.SETTLED
-            notices.tell(event, queue=self._queue.name, task_ids=tuple(ids), detail=f"{done}: {decision.reason}")
+            if not decision.is_torn:
+                notices.tell(Event.SETTLED, **about, detail=f"{done}: {decision.reason}")
 
     def _tell_errors(self, errors: Iterable[str]) -> None:
         """Each once, until a look at everything did not meet it."""

@@ -85,6 +85,20 @@ def test_what_is_added_late_knows_who_joined_late(manager, backend, witness):
     assert (second.witnesses, second.strangers) == (first.witnesses, (NEIGHBOUR_TYPE,))
 
 
+def test_what_is_added_while_others_prepare_their_commits_is_staged_before_they_have(manager, backend, witness):
+    witness.fences = True
+    staged = []
+    neighbour = Neighbour(
+        manager, BEFORE, commit=lambda: added(manager), tpc_vote=lambda: staged.extend(backend.staged())
+    )
+    neighbour.database = witness.database
+    added(manager)
+    manager.commit()
+
+    assert [each.state for each in staged] == ["staged", "staged"]
+    assert states(backend, [each.id for each in staged]) == ["ready", "ready"]
+
+
 # ---- a process that stands still ----
 
 

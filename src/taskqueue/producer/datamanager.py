@@ -99,10 +99,8 @@ class TaskDataManager:
         """Add one task to the transaction."""
         self._see_that_hook_is_pending()
         self._entries.append(Entry(queue, record, task))
-        if self._has_begun and (self._marking.marks or self._marking.strangers):
-            # Neighbours may be about to prepare their commits: what they prepare can be committed when we are dead.
-            self._enlist()
-            self._stage()
+        if self._sent and self._has_prepared_neighbours():
+            self._stage()  # what they prepare may be committed by others, should this process die before our vote
 
     def discard_unless_ended(self) -> tuple[str, ...]:
         """Forget all tasks, unless the transaction has ended or is ending; return their ids."""
@@ -209,8 +207,17 @@ class TaskDataManager:
                         f"queue {queue.name!r} shares the application's database (shared = true), and nobody knows its "
                         "sessions: call taskqueue.register_witness(session_factory), or set witness in its section"
                     )
+                self._take_lease(queue)  # whoever comes first makes the tables
                 queue.backend.enlist(new, execute)
                 self._staged.update(record.id for record in new)
+
+    def _take_lease(self, queue: Queue) -> None:
+        try:
+            with self._budget.spend() as seconds_left:
+                process_keeper().hold_lease(queue, seconds_left())
+        except BackendUnavailableError as error:
+            report(queue, error)
+            raise
 
     def _leave_marks(self) -> None:
         """Have the witnesses mark the transaction. What is staged already went with what was marked then."""
@@ -229,7 +236,8 @@ class TaskDataManager:
                 strangers=self._marking.strangers,
             )
         )
-        for queue, records in grouped(each for each in self._entries if each.record.id not in self._staged):
+        left = (each for each in self._entries if each.record.id not in self._staged and not joins(each.queue))
+        for queue, records in grouped(left):
             ids = [record.id for record in records]
             try:
                 with self._budget.spend() as seconds_left:
@@ -332,10 +340,12 @@ class TaskDataManager:
 
         Such is SQL in two phases: its answer may have been lost, and then an operator decides. Its witness tells.
         """
-        return (
-            self._has_begun
-            and bool(self._sent)
-            and any(each.sortKey() < self.sortKey() and witnesses.is_fenced(each) for each in self._marked)
+        return bool(self._sent) and self._has_prepared_neighbours()
+
+    def _has_prepared_neighbours(self) -> bool:
+        """Whether such take part that have prepared their commits, or are about to."""
+        return self._has_begun and any(
+            each.sortKey() < self.sortKey() and witnesses.is_fenced(each) for each in self._marked
         )
 
     def _discard(self, entries: Iterable[Entry]) -> None:
