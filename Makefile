@@ -55,6 +55,7 @@ mutations: $(DEV)/.ready
 proof: $(DEV)/.ready
 	tools/install-redis.sh .venv/redis
 	tools/install-postgresql.sh .venv/postgresql
+	tools/install-faketime.sh .venv/faketime
 	TASKQUEUE_PROOF=long $(DEV)/bin/python -m pytest -s tests/proof $(TESTS)
 
 docs: $(DEV)/.ready

@@ -64,6 +64,7 @@ class Site:
         self.open(consume="no")
         if isinstance(self.queue.backend, Migrating):
             self.queue.backend.migrate()
+        process_keeper().hold_lease(self.queue, PATIENCE_SECONDS)  # as whoever consumes does first
 
     def open(self, **server):
         """Open the stores, and install the queue; no thread starts."""
@@ -215,7 +216,8 @@ def recover(site, says, first, resolve_early):
     deadline = time.monotonic() + site.job.get("patience", PATIENCE_SECONDS)
     looks = []
     while any(looks[-2:] or [True]) and time.monotonic() < deadline:  # twice nothing is nothing
-        looks.append(_unsettled(site))
+        # What is prepared may still bring tasks.
+        looks.append(_unsettled(site) or dict.fromkeys(["prepared"] if prepared else [], 1))
         something.clear()
         something.wait(LOOK_SECONDS)
         if prepared and len(looks) > LATE_LOOKS:

@@ -159,6 +159,7 @@ def create(site):
     assert site.witness.database
     if isinstance(site.backend, Migrating):
         site.backend.migrate()
+    process_keeper().hold_lease(site.queue, DRAINING_SECONDS)  # as whoever consumes does first
 
 
 def add(site):

@@ -118,4 +118,5 @@ def print_table(reports):
         for way, place, counts in sorted(report["cells"], key=_in_order):
             print(f"  {way:26}{place:30}" + "".join(f"{counts.get(column, 0):>11}" for column in COLUMNS))
     counted = total(reports)
-    print(f"{'all':58}" + "".join(f"{counted[column]:>11}" for column in COLUMNS), flush=True)
+    print(f"{'all':58}" + "".join(f"{counted[column]:>11}" for column in COLUMNS))
+    print(*faults(reports), sep="\n", flush=True)

@@ -7,7 +7,7 @@ import pytest
 from . import places, running
 from .running import APPLICATIONS, BACKENDS, LONG, ONE_PHASE, SHARED, TWO_PHASE
 
-ROUNDS = 19 if LONG else 1
+ROUNDS = 15 if LONG else 1
 PLACES_OF_FAILPOINTS = {place for places_of_way in places.WAYS_IN.values() for place in places_of_way}
 # The short form takes some of the pairs; they have every backend and every application in them.
 SHORT = (("sqlite", "ZODB"), ("redis", "ZODB + SQL one-phase"), ("postgresql", TWO_PHASE), (SHARED, ONE_PHASE))
