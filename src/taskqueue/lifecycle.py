@@ -38,7 +38,7 @@ END_POLL_SECONDS = 0.1  # servers do not call anybody when a worker is told to e
 
 def running_program() -> str:
     """The name of the command that runs here; of ``python -m name``, that name."""
-    if "PYTEST_XDIST_WORKER" in os.environ and "_pytest.main" in sys.modules:
+    if "PYTEST_XDIST_WORKER" in os.environ and "xdist" in sys.modules:
         return "pytest"  # a process of a test run that several share, and not one that such a run has started
     path = sys.argv[0] if sys.argv else ""
     if path.endswith("/Zope2/Startup/serve.py"):
