@@ -236,8 +236,8 @@ def test_explicit_mode_without_a_transaction_lets_no_transaction_out(site):
 
 
 def test_a_backend_that_is_known_to_be_down_is_refused_at_once(site, backend, manager, told):
+    backend.failures["beat"] = BackendUnavailableError("gone")  # before it is probed
     process_keeper().report_down(site["default"], BackendUnavailableError("gone"))
-    backend.failures["beat"] = BackendUnavailableError("gone")
 
     with pytest.raises(BackendUnavailableError, match="'default' is unavailable"):
         add("/x", transaction_manager=manager)

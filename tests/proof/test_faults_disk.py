@@ -22,7 +22,9 @@ MOST_TRIES = 200
 
 def run(*command):
     """Run it to its end; what it complained about, if it failed."""
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=30, check=False)
+    environ = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    words = list(map(str, command))
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False, env=environ)
     return (done.stderr or "it failed").strip() if done.returncode else ""
 
 
@@ -42,7 +44,8 @@ class Disk:
         return self
 
     def __exit__(self, *exc_info):
-        self.unmount("--lazy")
+        if self.folder.is_mount():
+            self.unmount("--lazy")
         self.folder.rmdir()
 
     def mount(self):
