@@ -271,7 +271,8 @@ def register_witnesses(configuration: Configuration) -> None:
 
 
 def _register_witness(settings: QueueSettings, dotted_name: str) -> None:
-    place = f"{settings.place or f'queue {settings.queue}'}: witness {dotted_name}"
+    before, of_type, after = settings.place.rpartition("type")
+    place = f"{before}witness{after}: {dotted_name}" if of_type else f"queue {settings.queue}: witness {dotted_name}"
     try:
         found = _import(dotted_name)
     except Exception as error:  # noqa: BLE001  # importing somebody else's module may raise anything

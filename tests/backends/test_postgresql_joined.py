@@ -95,11 +95,27 @@ def test_who_enlists_at_once_does_not_wait_for_the_other(queue, engine):
     assert len(queue) == 2
 
 
-def test_another_database_than_the_queues_is_told(open_queue, engine):
-    beat(open_queue())
-    elsewhere = PostgreSQLQueue(name="elsewhere", url="postgresql:///elsewhere", shared=True)
-    with engine.begin() as connection, pytest.raises(BackendUnavailableError, match="that same database"):
-        elsewhere.enlist([record()], through(connection))
+def test_another_database_than_the_queues_is_told_though_it_has_a_queue_of_that_name(open_queue, engine):
+    here = open_queue()
+    beat(here)
+    with new_database(shared_server()) as url:
+        elsewhere = PostgreSQLQueue(name=here.name, url=url, shared=True)
+        beat(elsewhere)
+        with engine.begin() as connection, pytest.raises(BackendUnavailableError, match="needs the url of its own"):
+            elsewhere.enlist([record()], through(connection))
+        elsewhere.close()
+    assert len(here) == 0
+
+
+def test_a_database_without_the_tables_is_told_without_what_was_to_be_stored(queue):
+    with new_database(shared_server()) as url:
+        engine = sqlalchemy.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+        with engine.connect() as connection, pytest.raises(BackendUnavailableError) as told:
+            queue.enlist([record(body=b"s3cret")], through(connection))
+        engine.dispose()
+    assert "needs the url of its own database and schema" in str(told.value)
+    assert told.value.__cause__ is None
+    assert told.value.__suppress_context__
 
 
 def test_statements_suit_a_driver_that_writes_parameters_into_the_text(queue, url):

@@ -166,4 +166,4 @@ def test_a_witness_that_cannot_be_had_is_one_line(run, make_site):
     site.hold()
     ran = run("resolve", site.ini)
     assert ran.status == 2
-    assert "witness no_such_module:witness cannot be had: ModuleNotFoundError" in ran.complaint
+    assert "[taskqueue:default] witness: no_such_module:witness cannot be had: ModuleNotFoundError" in ran.complaint

@@ -71,6 +71,7 @@ class PostgreSQLQueue(TaskQueue):
         self._own: set[str] = set()  # owners of this process
         self._hints = Hints()
         self._listener = Listener(self._link.open, self._channel, self._hints)
+        self._home: str | None = None  # where the tables are, for sessions of the application
         self._crier = Crier(self._link, self._channel, self._own)
         self._overseer = Overseer(self._link)
         self._herald = Herald(self._link, self.name)
@@ -167,7 +168,9 @@ class PostgreSQLQueue(TaskQueue):
 
         Raises QueueFullError when more tasks wait than may; transactions side by side do not see each other's.
         """
-        postgresql_joined.enlist(self.prefix, self.name, self._length_limit, records, execute)
+        if self._home is None:
+            self._home = str(self._run(statements.SELECT_HOME, repeat=True)[0][0])
+        postgresql_joined.enlist(self._home, self.prefix, self.name, self._length_limit, records, execute)
 
     def finish_within(self, settlement: Settlement, execute: Execute) -> bool:
         """Settle one claim as done through ``execute``, if and only if the application's transaction commits.

@@ -226,7 +226,8 @@ class SQLiteQueue(TaskQueue):
         known = [state.value for state in STORED_STATES if state.value in states]
         with self._database.reading() as session:
             ids = chain.from_iterable(rows.list_ids(session, state, limit, after, newest_first) for state in known)
-            chosen = sorted(ids, reverse=newest_first)[: max(0, limit)]
+            # A task may come by twice: it may change its state between two looks.
+            chosen = sorted(set(ids), reverse=newest_first)[: max(0, limit)]
             found = {record.id: record for record in rows.select_tasks(session, chosen)}
         return [found[task_id] for task_id in chosen if task_id in found and found[task_id].state in states]
 

@@ -76,7 +76,7 @@ class Once:
         if marking.strangers:
             names = ", ".join(marking.strangers)
             detail = f"acknowledge = with-transaction does nothing for {names}; see taskqueue.register_witness"
-            notices.tell(Event.REMARK, queue=self._queue.name, consumer=self._consumer, detail=detail)
+            notices.tell(Event.WARNING, queue=self._queue.name, consumer=self._consumer, detail=detail)
 
     def _finish(self, transaction: Any, transaction_manager: Any, status: int | None) -> None:
         execute = witnesses.executor(transaction, transaction_manager)

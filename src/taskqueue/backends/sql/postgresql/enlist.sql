@@ -1,9 +1,14 @@
 -- Store records as published, in the transaction of the application. Known ids stay as they are. Returns the number of
--- the queue, which is null when this database has none of that name, how many tasks would wait if there is a limit, and
--- how many were stored. A limit below 0 is none.
+-- the queue, which is null when this database has none of that name or is another one than the queue's own, how many tasks
+-- would wait if there is a limit, and how many were stored. A limit below 0 is none.
 WITH queue AS MATERIALIZED (
     SELECT number FROM taskqueue_queue
-    WHERE prefix = CAST(:prefix AS text) AND name = CAST(:name AS text)
+    WHERE prefix = CAST(:prefix AS text) AND name = CAST(:name AS text) AND CAST(:home AS text) = concat_ws(
+        '/',
+        (SELECT system_identifier FROM pg_control_system()),
+        (SELECT CAST(oid AS text) FROM pg_database WHERE datname = current_database()),
+        (SELECT CAST(CAST(to_regclass('taskqueue_queue') AS oid) AS text))
+    )
 ), clock AS MATERIALIZED (
     SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now
 ), given AS MATERIALIZED (
