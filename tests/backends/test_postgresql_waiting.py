@@ -102,6 +102,7 @@ def test_many_hints_at_once_become_few(queue, elsewhere, monkeypatch):
 
     monkeypatch.setattr(elsewhere._link, "run", watch)
     monkeypatch.setattr(postgresql_hints, "FIRST_HINT_PAUSE_SECONDS", DEADLINE)
+    monkeypatch.setattr(postgresql_hints, "LONGEST_HINT_PAUSE_SECONDS", DEADLINE)
     for _ in range(20):
         publish(elsewhere, record())
     elsewhere.close()
