@@ -56,7 +56,7 @@ proof: $(DEV)/.ready
 	tools/install-redis.sh .venv/redis
 	tools/install-postgresql.sh .venv/postgresql
 	tools/install-faketime.sh .venv/faketime
-	TASKQUEUE_PROOF=long $(DEV)/bin/python -m pytest -s tests/proof $(TESTS)
+	TASKQUEUE_PROOF=long $(DEV)/bin/python -m pytest -n $(JOBS) --dist loadfile tests/proof $(TESTS)
 
 docs: $(DEV)/.ready
 	$(DEV)/bin/python -m sphinx -W -b html docs docs/_build/html

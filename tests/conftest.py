@@ -1,5 +1,6 @@
 """What holds for all tests: they leave nothing to each other, and can be interrupted wherever they run."""
 
+import functools
 import signal
 import threading
 
@@ -11,6 +12,23 @@ from taskqueue.wsgi import Lifecycle
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell ignores it for what it starts in the background, and processes that tests start would ignore it, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+FIGURES = "figures"
+
+
+@pytest.fixture
+def say(record_property):
+    """Say what was measured: it is printed when all tests are over, whichever process they ran in."""
+    return functools.partial(record_property, FIGURES)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests have said."""
+    for report in [each for reports in terminalreporter.stats.values() for each in reports]:
+        said = [text for name, text in getattr(report, "user_properties", ()) if name == FIGURES]
+        if said and report.when == "call":
+            terminalreporter.section(report.nodeid, sep="-")
+            terminalreporter.write_line("\n".join(said))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,4 +1,4 @@
-"""Runs the jobs of the kill cycles in zygotes of their own, side by side, and prints what they counted."""
+"""Runs the jobs of the kill cycles in zygotes of their own, side by side, and makes a table of what they counted."""
 
 import contextlib
 import json
@@ -110,13 +110,13 @@ def _in_order(cell):
     return (ORDER.index(way), ORDER.index(place))
 
 
-def print_table(reports):
-    """One line for each cell, in which places and ways stand in their order; then the sums."""
-    print(f"\n{'':58}" + "".join(f"{column:>11}" for column in COLUMNS))
+def table(reports):
+    """One line for each cell, in which places and ways stand in their order; then the sums, and all that was wrong."""
+    lines = [f"{'':58}" + "".join(f"{column:>11}" for column in COLUMNS)]
     for report in reports:
-        print(f"{_name(report)}, {report['seconds']:.0f} s, {report['prepared']} prepared transactions resolved")
+        lines.append(f"{_name(report)}, {report['seconds']:.0f} s, {report['prepared']} prepared transactions resolved")
         for way, place, counts in sorted(report["cells"], key=_in_order):
-            print(f"  {way:26}{place:30}" + "".join(f"{counts.get(column, 0):>11}" for column in COLUMNS))
+            lines.append(f"  {way:26}{place:30}" + "".join(f"{counts.get(column, 0):>11}" for column in COLUMNS))
     counted = total(reports)
-    print(f"{'all':58}" + "".join(f"{counted[column]:>11}" for column in COLUMNS))
-    print(*faults(reports), sep="\n", flush=True)
+    lines.append(f"{'all':58}" + "".join(f"{counted[column]:>11}" for column in COLUMNS))
+    return "\n".join([*lines, *faults(reports)])

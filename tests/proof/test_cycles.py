@@ -28,9 +28,9 @@ def test_every_failpoint_is_among_the_places_of_the_cycles():
 
 
 @pytest.mark.timeout(2400)
-def test_nothing_is_lost_and_nothing_phantom_wherever_a_process_is_killed(jobs):
+def test_nothing_is_lost_and_nothing_phantom_wherever_a_process_is_killed(jobs, say):
     reports = running.run([jobs.make(backend, application, ROUNDS) for backend, application in PAIRS])
-    running.print_table(reports)
+    say(running.table(reports))
     assert "\n".join(running.faults(reports)) == ""
     counted = running.total(reports)
     assert (counted["lost"], counted["phantom"], counted["missed"]) == (0, 0, 0)
@@ -46,10 +46,10 @@ def test_nothing_is_lost_and_nothing_phantom_wherever_a_process_is_killed(jobs):
 
 
 @pytest.mark.timeout(600)
-def test_a_local_queue_runs_nothing_that_did_not_commit(jobs):
+def test_a_local_queue_runs_nothing_that_did_not_commit(jobs, say):
     pairs = [("local", application) for application in (APPLICATIONS if LONG else ("ZODB", ONE_PHASE))]
     reports = running.run([jobs.make(backend, application, 8 if LONG else 1) for backend, application in pairs])
-    running.print_table(reports)
+    say(running.table(reports))
     assert "\n".join(running.faults(reports)) == ""
     counted = running.total(reports)
     assert counted["phantom"] == 0

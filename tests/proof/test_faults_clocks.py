@@ -80,7 +80,7 @@ def folder():
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", ["sqlite", "redis", "postgresql"] if LONG else ["sqlite", "redis"])
-def test_a_clock_that_jumps_by_an_hour_loses_nothing_and_runs_nothing_early(kind, folder, monkeypatch, capsys):
+def test_a_clock_that_jumps_by_an_hour_loses_nothing_and_runs_nothing_early(kind, folder, monkeypatch, say):
     clocks = Clocks(folder, kind)
     jumps = [{"stores": 1}, {"stores": -1}] if kind == "sqlite" else JUMPS
     early = []
@@ -120,9 +120,10 @@ def test_a_clock_that_jumps_by_an_hour_loses_nothing_and_runs_nothing_early(kind
         record = seen.get(long)
         assert "taken back" not in consuming.log
         ran = sorted(line[1] for line in effects.read() if line[0] == "done")
-    with capsys.disabled():
-        print(f"\n{kind}, clocks by an hour: {len(jumps)} jumps, {len(ran)} tasks done, ", end="")
-        print(f"a delayed one {max(0.0, *early):.2f} s before its time at worst, and {-min(early):.2f} s after it")
+    say(
+        f"{kind}, clocks by an hour: {len(jumps)} jumps, {len(ran)} tasks done, "
+        f"a delayed one {max(0.0, *early):.2f} s before its time at worst, and {-min(early):.2f} s after it"
+    )
     assert ran == sorted([*names, "long"])
     assert (record.claim_number, record.deaths) == (1, 0)
     assert max(early) <= EARLY_SECONDS

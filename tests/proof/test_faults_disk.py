@@ -155,7 +155,7 @@ def unsettled(seen):
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", SIZES)
-def test_a_full_disk_refuses_who_adds_and_loses_nothing(kind, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_refuses_who_adds_and_loses_nothing(kind, tmp_path, monkeypatch, say):
     with contextlib.ExitStack() as stack:
         disk = stack.enter_context(tmpfs(SIZES[kind]))
         queue, server = stack.enter_context(store_on(kind, disk, monkeypatch))
@@ -183,12 +183,11 @@ def test_a_full_disk_refuses_who_adds_and_loses_nothing(kind, tmp_path, monkeypa
             states = seen.counts().states
             record = seen.get(kept)
         ran = {line[1] for line in effects.read() if line[0] == "done"}
-    with capsys.disabled():
-        print(f"\n{kind}, disk full: {len(accepted)} more taken, then refused in {refusal['seconds']:.2f} s", end="")
-        print(
-            f" ({refusal['error'].partition(': ')[2][:120]}); {len(accepted) + 2} of {len(accepted) + 2} done", end=""
-        )
-        print("; the server had ended, and was started again" if was_started else "")
+    say(
+        f"{kind}, disk full: {len(accepted)} more taken, then refused in {refusal['seconds']:.2f} s "
+        f"({refusal['error'].partition(': ')[2][:120]}); {len(ran)} of {len(accepted) + 2} done"
+        + ("; the server had ended, and was started again" if was_started else "")
+    )
     assert ran == {*accepted, "kept", "last"}
     assert (record.state, record.deaths) == ("done", 0)
     assert (states["done"], states["dead"]) == (len(accepted) + 2, 0)
@@ -196,7 +195,7 @@ def test_a_full_disk_refuses_who_adds_and_loses_nothing(kind, tmp_path, monkeypa
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", ["sqlite", "redis, always", "postgresql"] if LONG else ["sqlite"])
-def test_a_file_system_that_turns_read_only_loses_nothing(kind, tmp_path, monkeypatch, capsys):
+def test_a_file_system_that_turns_read_only_loses_nothing(kind, tmp_path, monkeypatch, say):
     """As the kernel does it to a file system with an error; then somebody repairs it, and mounts it anew.
 
     What was not synced is gone then, as after a loss of power.
@@ -234,9 +233,10 @@ def test_a_file_system_that_turns_read_only_loses_nothing(kind, tmp_path, monkey
         with contextlib.closing(stack.enter_context(open_queue(queue))) as seen:
             wait_until(lambda: seen.get(kept).state == seen.get(waiting).state == "done", lambda: str(seen.counts()))
         runs = len(effects.of("kept"))
-    with capsys.disabled():
-        print(f"\n{kind}, read-only: {len(accepted)} more taken, then refused in {refusal['seconds']:.2f} s", end="")
-        print(f" ({refusal['error'].partition(': ')[2][:120]}); what ran had {runs} runs")
+    say(
+        f"{kind}, read-only: {len(accepted)} more taken, then refused in {refusal['seconds']:.2f} s "
+        f"({refusal['error'].partition(': ')[2][:120]}); what ran had {runs} runs"
+    )
 
 
 def test_a_file_system_that_was_read_only_at_the_start_is_used_once_it_can_be_written(tmp_path):

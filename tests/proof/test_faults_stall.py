@@ -205,7 +205,7 @@ def told(name, commits):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("behind", ["redis", "postgresql"], indirect=True)
-def test_a_server_that_stalls_holds_up_no_commit_of_the_zodb(behind, db, capsys):
+def test_a_server_that_stalls_holds_up_no_commit_of_the_zodb(behind, db, say):
     proxy, options = behind
     site = Site(db, options)
     with contextlib.closing(site), Neighbour(db) as neighbour:
@@ -218,9 +218,8 @@ def test_a_server_that_stalls_holds_up_no_commit_of_the_zodb(behind, db, capsys)
             later += found[1]
         wait_until(site.is_up, "the queue does not come up again")
         assert process_keeper().unpublished() == 0
-    with capsys.disabled():
-        print(f"\n{options['type']} stalls. " + told("Before", before), end="; ")
-        print(told("while requests wait for it", waiting) + "; " + told("later", later))
+    phases = {"before": before, "while requests wait for it": waiting, "later": later}
+    say(f"{options['type']} stalls; " + "; ".join(told(name, commits) for name, commits in phases.items()))
     assert len(before) > 100
     assert p99(waiting) - p99(before) < RISE_SECONDS
     if LONG:
@@ -230,7 +229,7 @@ def test_a_server_that_stalls_holds_up_no_commit_of_the_zodb(behind, db, capsys)
 
 @pytest.mark.skipif(not LONG, reason="TASKQUEUE_PROOF=long runs it: the measure is the same in the short form")
 @pytest.mark.parametrize("behind", ["redis"], indirect=True)
-def test_the_measure_notices_a_request_that_waits_with_a_lock(behind, db, monkeypatch, capsys):
+def test_the_measure_notices_a_request_that_waits_with_a_lock(behind, db, monkeypatch, say):
     """Staging in the vote, where the ZODB has its commit lock already, is what this protects from."""
     proxy, options = behind
 
@@ -247,6 +246,5 @@ def test_the_measure_notices_a_request_that_waits_with_a_lock(behind, db, monkey
         waiting = neighbour.between(began, ended)
         proxy.mend()
     assert began + ADD_SECONDS / 2 < ended
-    with capsys.disabled():
-        print("\nstaged in the vote. " + told("While a request waits", waiting))
+    say("staged in the vote; " + told("while a request waits", waiting))
     assert p99(waiting) > 10 * RISE_SECONDS

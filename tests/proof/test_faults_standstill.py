@@ -28,7 +28,7 @@ def written(url):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS if LONG else KINDS[:2])
-def test_who_stands_still_for_longer_than_its_lease_loses_nothing_and_changes_nothing(kind, tmp_path, capsys):
+def test_who_stands_still_for_longer_than_its_lease_loses_nothing_and_changes_nothing(kind, tmp_path, say):
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(new_database(shared_server()))
         sql = url.replace("postgresql:", "postgresql+psycopg:")
@@ -72,9 +72,10 @@ def test_who_stands_still_for_longer_than_its_lease_loses_nothing_and_changes_no
         record = seen.get(running)
         committed = written(url)
         runs = {name: len(effects.of(name)) for name in ADDED.values()}
-    with capsys.disabled():
-        print(f"\n{kind}: three processes stood still for {stood_still:.1f} s, leases {LEASE['lease']:g} s; ", end="")
-        print(f"committed {sorted(committed)}, runs {runs}, the task that ran has claim {record.claim_number}")
+    say(
+        f"{kind}: three processes stood still for {stood_still:.1f} s, leases {LEASE['lease']:g} s; "
+        f"committed {sorted(committed)}, runs {runs}, the task that ran has claim {record.claim_number}"
+    )
     assert {name for name, answer in answers.items() if answer["status"] == 200} == committed
     assert runs == {name: int(name in committed) for name in runs}
     assert "2-0" in committed

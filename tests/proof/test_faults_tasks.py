@@ -14,7 +14,7 @@ SHORT_LEASE, SHORT_RENEW = (2.0, 0.25) if LONG else (0.5, 0.1)
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", KINDS if LONG else KINDS[2:])
-def test_a_long_task_under_a_busy_interpreter_is_not_taken_from_a_process_that_lives(kind, tmp_path, capsys):
+def test_a_long_task_under_a_busy_interpreter_is_not_taken_from_a_process_that_lives(kind, tmp_path, say):
     """Pure Python in two threads, and calls in C that hold the interpreter's lock for long in another."""
     ways = ["python", "python", "long-re", "sort"] if LONG else ["python", "python", "re"]
     lease = {"lease": LEASE, "renew": RENEW}
@@ -34,9 +34,10 @@ def test_a_long_task_under_a_busy_interpreter_is_not_taken_from_a_process_that_l
             seconds = [effects.of(str(number))[0] - effects.of(str(number), "began")[0] for number in range(len(ways))]
             began = [line for line in effects.read() if line[0] == "began"]
         assert "taken back" not in rival.log + busy.log
-    with capsys.disabled():
-        print(f"\n{kind}: {len(ways)} tasks of {min(seconds):.1f} s and more, busy with {', '.join(ways)}: ", end="")
-        print(f"{len(began) - len(ways)} run again, lease {LEASE:g} s")
+    say(
+        f"{kind}: {len(ways)} tasks of {min(seconds):.1f} s and more, busy with {', '.join(ways)}: "
+        f"{len(began) - len(ways)} run again, lease {LEASE:g} s"
+    )
     assert min(seconds) >= LEASES * LEASE
     assert [(each.claim_number, each.deaths, each.attempts) for each in records] == [(1, 0, 1)] * len(ways)
     assert sorted(line[1] for line in began) == [str(number) for number in range(len(ways))]
@@ -44,7 +45,7 @@ def test_a_long_task_under_a_busy_interpreter_is_not_taken_from_a_process_that_l
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_task_that_kills_its_consumer_dies_and_takes_no_other_along(kind, tmp_path, capsys):
+def test_a_task_that_kills_its_consumer_dies_and_takes_no_other_along(kind, tmp_path, say):
     with store(kind, tmp_path) as queue, open_queue(queue) as seen:
         job = {"server": {"concurrent_limit": 4, "max_deaths": DEATHS}, "lease": SHORT_LEASE, "renew": SHORT_RENEW}
         effects = Effects(tmp_path)
@@ -66,11 +67,10 @@ def test_a_task_that_kills_its_consumer_dies_and_takes_no_other_along(kind, tmp_
                 killed += consumer.is_dead()
         records = [seen.get(each) for each in good]
         runs = [line[1] for line in effects.read() if line[0] == "done"]
-    with capsys.disabled():
-        print(f"\n{kind}: dead after it killed {killed} consumers; {len(records)} others done, ", end="")
-        print(
-            f"{len(runs) - GOOD} of them run again, {sum(each.deaths for each in records)} deaths counted against them"
-        )
+    say(
+        f"{kind}: dead after it killed {killed} consumers; {len(records)} others done, {len(runs) - GOOD} of them run "
+        f"again, {sum(each.deaths for each in records)} deaths counted against them"
+    )
     assert killed == len(effects.of("poison", "killed")) == DEATHS + 1
     assert {each.state for each in records} == {"done"}
     assert [each.deaths for each in records] == [0] * GOOD

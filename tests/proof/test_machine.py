@@ -28,7 +28,7 @@ SETTINGS = settings(
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", STORES)
-def test_transactions_are_as_the_model_says(name, capsys, caplog):
+def test_transactions_are_as_the_model_says(name, say, caplog):
     figures = Counter()
     # The transaction package has much to say of neighbours that fail.
     with caplog.at_level(logging.CRITICAL + 1), STORES[name]() as store:
@@ -37,5 +37,4 @@ def test_transactions_are_as_the_model_says(name, capsys, caplog):
         )
     assert figures["claims"] > 0
     assert figures["settled"] > 0 or not store.survives
-    with capsys.disabled():
-        print(f"\n{name}: " + ", ".join(f"{count:,} {what}" for what, count in figures.items()))
+    say(f"{name}: " + ", ".join(f"{count:,} {what}" for what, count in figures.items()))

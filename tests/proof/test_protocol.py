@@ -12,11 +12,12 @@ from .protocol import BOTH, FILE, KINDS, NOTHING, SQL, UNKNOWN, ZEO, Rules
 NEVER, RUNS, EITHER = {"never runs"}, {"runs"}, {"runs", "never runs"}
 
 
-def test_two_transactions_of_any_kinds_lose_nothing_and_run_no_phantom(capsys):
+def test_two_transactions_of_any_kinds_lose_nothing_and_run_no_phantom(say):
     found = search(Rules(), starts())
-    with capsys.disabled():
-        print(f"\nthe protocol, all orders of steps: {found.states:,} states, {len(found.quiet)} ends, ", end="")
-        print(f"{len(starts())} pairs of transactions, {found.fault or 'no fault'}")
+    say(
+        f"all orders of steps: {found.states:,} states, {len(found.quiet)} ends, "
+        f"{len(starts())} pairs of transactions, {found.fault or 'no fault'}"
+    )
     assert (found.fault, found.trace) == ("", ())
 
 
@@ -29,12 +30,9 @@ def test_the_search_gets_to_where_a_task_runs_and_to_where_it_never_does(kind):
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_without_a_rule_there_is_a_fault(mutant, capsys):
+def test_without_a_rule_there_is_a_fault(mutant, say):
     found = mutant.find(tasks=2)
-    with capsys.disabled():
-        print(
-            f"\n{mutant.name}: {found.fault or 'no fault'}, {len(found.trace)} steps, {found.states:,} states", end=" "
-        )
+    say(f"{mutant.name}: {found.fault or 'no fault'}, {len(found.trace)} steps, {found.states:,} states")
     assert found.fault == mutant.fault, found.trace
 
 

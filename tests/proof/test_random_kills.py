@@ -82,7 +82,7 @@ class Processes:
         return json.loads(self._zygote.stdout.readline())
 
 
-def kill_randomly(jobs, backend, acknowledge):
+def kill_randomly(jobs, backend, acknowledge, say):
     """Let tasks be added and consumed under kills, then all that is left be done; how many of what there were."""
     settings = jobs.make(backend, ONE_PHASE, acknowledge=acknowledge)
     Path(settings["folder"]).mkdir()
@@ -95,7 +95,7 @@ def kill_randomly(jobs, backend, acknowledge):
         processes.kill_all()
         left = processes.do("drain")
     counted = {**count(settings), "left": left, "kills": dict(processes.kills)}
-    print(f"\n{backend}, acknowledge = {acknowledge}, {time.monotonic() - began:.0f} s: {counted}", flush=True)
+    say(f"{backend}, acknowledge = {acknowledge}, {time.monotonic() - began:.0f} s: {counted}")
     return counted
 
 
@@ -115,8 +115,8 @@ def count(settings):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("backend", (*BACKENDS, SHARED) if LONG else ("sqlite", "postgresql"))
-def test_nothing_is_lost_and_nothing_phantom_whenever_a_process_is_killed(jobs, backend):
-    counted = kill_randomly(jobs, backend, AFTERWARDS)
+def test_nothing_is_lost_and_nothing_phantom_whenever_a_process_is_killed(jobs, backend, say):
+    counted = kill_randomly(jobs, backend, AFTERWARDS, say)
     assert counted["left"] == {}
     assert (counted["lost"], counted["phantom"]) == (0, 0)
     assert counted["committed"] > KILLS
@@ -125,8 +125,8 @@ def test_nothing_is_lost_and_nothing_phantom_whenever_a_process_is_killed(jobs, 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("backend", (*BACKENDS, SHARED) if LONG else (SHARED,))
-def test_every_effect_happens_once_when_tasks_end_with_their_transaction(jobs, backend):
-    counted = kill_randomly(jobs, backend, WITH_TRANSACTION)
+def test_every_effect_happens_once_when_tasks_end_with_their_transaction(jobs, backend, say):
+    counted = kill_randomly(jobs, backend, WITH_TRANSACTION, say)
     assert counted["left"] == {}
     assert (counted["lost"], counted["phantom"], counted["duplicates"]) == (0, 0, 0)
     assert counted["committed"] > KILLS

@@ -76,9 +76,9 @@ def run(instance, storage, **options):
     return json.loads(done.stdout)
 
 
-def judge(report):
+def judge(report, say):
     """Nothing lost, nothing phantom, at every place."""
-    print(f"\n{report['job']['application']}: {report['seconds']:.0f} s, {running.total([report])}")
+    say(f"{report['job']['application']}: {report['seconds']:.0f} s, {dict(running.total([report]))}")
     assert running.faults([report]) == []
     counted = running.total([report])
     assert (counted["lost"], counted["phantom"], counted["missed"]) == (0, 0, 0)
@@ -91,17 +91,17 @@ def judge(report):
 
 @pytest.mark.process
 @pytest.mark.timeout(3600)
-def test_an_instance_on_a_file_storage_may_be_killed_anywhere(tmp_path):
+def test_an_instance_on_a_file_storage_may_be_killed_anywhere(tmp_path, say):
     report = run(Instance(tmp_path / "instance", sections=SECTIONS, zcml=ZCML), "FileStorage")
-    assert judge(report)["waiting"] == 0
+    assert judge(report, say)["waiting"] == 0
 
 
 @pytest.mark.process
 @pytest.mark.timeout(3600)
-def test_an_instance_on_zeo_may_be_killed_anywhere_and_what_did_not_commit_waits_for_a_day(tmp_path):
+def test_an_instance_on_zeo_may_be_killed_anywhere_and_what_did_not_commit_waits_for_a_day(tmp_path, say):
     with zeo_server(tmp_path / "Data.fs", tmp_path) as port:
         report = run(Client(tmp_path / "instance", port, sections=SECTIONS, zcml=ZCML), "ZEO")
-    assert judge(report)["waiting"] >= 1
+    assert judge(report, say)["waiting"] >= 1
 
 
 @pytest.mark.process
