@@ -222,6 +222,25 @@ def test_an_unknown_option_is_one_line_that_names_all(kind: str, unknown: str, d
     assert set(message.partition("there are: ")[2].split(", ")) == {option.name for option in known}
 
 
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("kind", "option", "said"),
+    [
+        ("local", "lease", "is an option of consumers, which are configured beside the queues"),
+        ("sqlite", "concurrent_limit", "is an option of consumers, which are configured beside the queues"),
+        ("server", "payload_limit", "is an option of queues, not of their consumers"),
+        ("server", "path", "is an option of queues, not of their consumers"),
+    ],
+)
+def test_an_option_in_the_other_kind_of_section_is_said_to_be_of_that(
+    kind: str, option: str, said: str, door: str, tmp_path: Path
+) -> None:
+    place = (
+        Place("server", {}) if kind == "server" else Place("queue", {"type": kind, **_required(BACKEND_OPTIONS[kind])})
+    )
+    assert line_of(Case(place, option, SECRET), door, tmp_path) == said
+
+
 def test_there_are_enough_of_these_cases() -> None:
     count = 3 * len(wrong(WRONG_TEXTS + NEGATIVES)) + 2 * len(wrong(WRONG_OBJECTS))
     assert count > 300

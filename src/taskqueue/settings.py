@@ -250,7 +250,7 @@ def read_section(section: Section, table: Sequence[Option]) -> dict[str, Any]:
     known = {option.name: option for option in table}
     for given in section.options:
         if given not in known:
-            raise section.error(_shortened(given), _no_such_option(given, known))
+            raise section.error(_shortened(given), _no_such_option(given, known, table))
     values = {}
     for option in table:
         if option.name not in section.options:
@@ -330,13 +330,21 @@ def _read_name(section: Section) -> str:
         raise section.error("", f"takes {error}, not {section.name[:60]!r}") from None
 
 
+def _all_queue_options() -> set[str]:
+    return {option.name for options in (QUEUE_OPTIONS, *BACKEND_OPTIONS.values()) for option in options}
+
+
 def _shortened(given: object) -> str:
     """An option's name as far as it can be one: a key on a line that is not indented looks like one, too."""
     word = str(given)
     return word if len(word) < MINIMUM_KEY_BYTES else f"{word[:8]}…"
 
 
-def _no_such_option(given: object, known: Iterable[str]) -> str:
+def _no_such_option(given: object, known: Iterable[str], table: Sequence[Option]) -> str:
+    if table is not SERVER_OPTIONS and given in {option.name for option in SERVER_OPTIONS}:
+        return "is an option of consumers, which are configured beside the queues"
+    if table is SERVER_OPTIONS and given in _all_queue_options():
+        return "is an option of queues, not of their consumers"
     near = difflib.get_close_matches(str(given).lower().replace("-", "_"), list(known), n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else "there are: " + ", ".join(sorted(known))
     return f"is not an option; {hint}"

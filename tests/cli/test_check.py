@@ -215,3 +215,19 @@ def test_what_an_application_would_lack_is_warned_of(run, make_site):
     assert warning.startswith("app.ini: nothing in this file uses the taskqueue filter")
     assert text.status == 0
     assert f"warning: {warning}" in text.out.splitlines()
+
+
+def test_a_witness_that_cannot_be_had_keeps_the_site_from_starting(run, make_site):
+    ran = run(
+        "check",
+        make_site("[taskqueue:default]\ntype = sqlite\npath = %(here)s/q.db\nwitness = no_such_module:witness\n").ini,
+    )
+    assert ran.status == 2
+    assert "[taskqueue:default] witness: no_such_module:witness cannot be had: ModuleNotFoundError" in ran.complaint
+
+
+def test_a_queue_in_the_applications_database_needs_the_applications_sessions(run, make_site):
+    url = "postgresql://127.0.0.1:1/nowhere"
+    ran = run("check", make_site(f"[taskqueue:default]\ntype = postgresql\nurl = {url}\nshared = true\n").ini)
+    assert ran.status == 1
+    assert "warning: queue 'default': shared = true needs the application's session factory" in ran.out

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import converters
-from ..configure import Installation, backend_options
+from .. import converters, witnesses
+from ..configure import Installation, backend_options, register_witnesses
 from ..errors import BackendError
 from ..queues import Queue
 from ..record import is_secret_header
@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace, screen: Screen) -> int:
     """Show it; the exit status is 1 when a store cannot be reached."""
     target = open_target(arguments.target)
     installation = target.installation
+    register_witnesses(installation.configuration)  # one that cannot be had keeps the site from starting
     reached = {queue.name: _reach(target, queue) for queue in installation.queues.values()}
     file = ini_file_of(arguments.target)
     warnings = (
@@ -169,6 +170,11 @@ def _warnings(installation: Installation) -> list[str]:
             )
         elif all(server.consume == "no" for server in servers):
             found.append(f"queue {name!r}: nobody consumes it here, as its consumers say consume = no")
+        if "joins" in queue.backend.capabilities and not witnesses.registered():
+            found.append(
+                f"queue {name!r}: shared = true needs the application's session factory, by the option witness or "
+                "register_witness; none is registered here"
+            )
         if "durable" not in queue.backend.capabilities and not configuration.is_default:
             found.append(
                 f"queue {name!r}: it is {queue.type}, and its tasks end with the process; type = sqlite keeps them"
