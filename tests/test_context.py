@@ -94,3 +94,13 @@ def test_a_door_that_registers_twice_is_asked_once() -> None:
     context.register_finder(finder)
     context.innermost_request()
     assert asked == [1]
+
+
+def test_the_strings_of_a_request_are_those_that_came_in_whatever_became_of_them_since() -> None:
+    live: dict[str, Any] = {"PATH_INFO": "/in", "wsgi.multithread": True, "HTTP_ACCEPT": "text/html"}
+    origin = Origin(environ=live.copy(), live_environ=live, body=None)
+    live["PATH_INFO"] = "/changed"
+    live["HTTP_COOKIE"] = "added"
+    del live["HTTP_ACCEPT"]
+    assert origin.environ == {"PATH_INFO": "/in", "HTTP_ACCEPT": "text/html"}
+    assert origin.environ is origin.environ

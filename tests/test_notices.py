@@ -7,6 +7,7 @@ import pytest
 
 from taskqueue import notices
 from taskqueue.notices import Event, Notice
+from taskqueue.record import Outcome
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +91,49 @@ def test_a_notice_cannot_be_changed_by_who_hears_it(heard: list[Notice]) -> None
 
 def test_what_can_be_told_has_a_name_of_its_own() -> None:
     assert len({event.value for event in Event}) == len(list(Event))
+
+
+class Choosy:
+    """Hears what it has chosen."""
+
+    def __init__(self, *chosen: Event) -> None:
+        self.heard: list[Notice] = []
+        self.asked: list[Outcome | None] = []
+        self._chosen = chosen
+
+    def hears(self, event: Event, outcome: Outcome | None) -> bool:
+        self.asked.append(outcome)
+        return event in self._chosen
+
+    def __call__(self, notice: Notice) -> None:
+        self.heard.append(notice)
+
+
+def test_nobody_is_told_what_nobody_would_hear() -> None:
+    choosy, outcome = Choosy(Event.DEAD), Outcome(state="done", reason="")
+    notices.listen(choosy)
+    notices.tell(Event.DONE, outcome=outcome)
+    assert (choosy.heard, choosy.asked) == ([], [outcome])
+    notices.tell(Event.DEAD)
+    assert [notice.event for notice in choosy.heard] == [Event.DEAD]
+
+
+def test_what_one_does_not_hear_another_is_told(heard: list[Notice]) -> None:
+    notices.listen(Choosy())
+    notices.tell(Event.DONE)
+    assert [notice.event for notice in heard] == [Event.DONE]
+
+
+def test_a_listener_that_cannot_say_what_it_hears_is_told() -> None:
+    class Broken(Choosy):
+        def hears(self, event: Event, outcome: Outcome | None) -> bool:
+            raise ZeroDivisionError
+
+    broken = Broken()
+    notices.listen(broken)
+    notices.tell(Event.DONE)
+    assert [notice.event for notice in broken.heard] == [Event.DONE]
+
+
+def test_an_event_is_found_by_its_text() -> None:
+    assert {Event.DONE: 1}["done"] == 1  # type: ignore[index]  # the text equals the event

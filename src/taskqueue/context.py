@@ -7,8 +7,7 @@ request of their framework.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -29,28 +28,40 @@ class BodySource(Protocol):
 class Origin:
     """One request as it was where replays re-enter.
 
-    ``environ`` is a copy of the strings in the WSGI environ as they came in; ``live_environ`` is the mapping that
-    the application got, in which others may have put their things since.
+    ``environ`` has the strings of the WSGI environ as they came in: it is made from a copy, which is given here.
+    ``live_environ`` is the mapping that the application got, in which others may have put their things since.
     """
 
-    __slots__ = ("body", "environ", "joined", "live_environ", "queues", "task", "transaction_is_outside")
+    __slots__ = (
+        *("_came_in", "_strings", "body", "captured", "joined", "live_environ", "queues", "task"),
+        "transaction_is_outside",
+    )
 
     def __init__(
         self,
-        environ: dict[str, str],
+        environ: Mapping[str, Any],
         live_environ: dict[str, Any],
         body: BodySource | None,
         queues: Any = None,
         task: Task | None = None,
         transaction_is_outside: bool = False,
     ) -> None:
-        self.environ = environ
+        self._came_in = environ
+        self._strings: dict[str, str] | None = None
         self.live_environ = live_environ
         self.body = body
         self.queues = queues  # the site's queues.Queues
         self.task = task  # in a replay
         self.transaction_is_outside = transaction_is_outside  # begun before the filter, so it ends after it
+        self.captured: dict[Any, Any] = {}  # the producer's: what tasks of this request have in common
         self.joined: list[Any] = []  # the producer's data managers that this request caused to join
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The strings as they came in; looked for when somebody asks, since most requests add nothing."""
+        if self._strings is None:
+            self._strings = {key: value for key, value in self._came_in.items() if type(value) is str}
+        return self._strings
 
 
 class InnermostRequest:
@@ -95,14 +106,24 @@ def activate(origin: Origin | None) -> Origin | None:
     return previous
 
 
-@contextmanager
-def active(origin: Origin | None) -> Iterator[None]:
+class _Active:
+    """The block of ``active``: a generator would cost each request more than all that is done here."""
+
+    __slots__ = ("_origin", "_previous")
+
+    def __init__(self, origin: Origin | None) -> None:
+        self._origin = origin
+
+    def __enter__(self) -> None:
+        self._previous = activate(self._origin)
+
+    def __exit__(self, *_raised: object) -> None:
+        _origin.set(self._previous)
+
+
+def active(origin: Origin | None) -> _Active:
     """Activate a request for a block."""
-    previous = activate(origin)
-    try:
-        yield
-    finally:
-        activate(previous)
+    return _Active(origin)
 
 
 def current_task() -> Task | None:

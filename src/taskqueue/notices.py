@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from .forks import held_back
 from .record import Outcome, Task
 
 
@@ -41,6 +42,8 @@ class Event(str, Enum):
     REMARK = "remark"  # detail: something that is worth knowing
     WARNING = "warning"  # detail: something about the configuration or the store
 
+    __hash__ = str.__hash__  # that of Enum is written in Python, and every notice is looked up by its event
+
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that happened."""
@@ -62,7 +65,10 @@ _log = logging.getLogger("taskqueue")
 
 
 def listen(listener: Listener) -> None:
-    """Tell this one, too; registering twice is registering once."""
+    """Tell this one, too; registering twice is registering once.
+
+    It may have a method ``hears``, which is given an event and its outcome: what nobody would hear is told to nobody.
+    """
     if listener not in _listeners:
         _listeners.append(listener)
 
@@ -73,13 +79,26 @@ def unlisten(listener: Listener) -> None:
         _listeners.remove(listener)
 
 
-def tell(event: Event, **fields: Any) -> None:
+def tell(event: Event, *, outcome: Outcome | None = None, **fields: Any) -> None:
     """Tell everybody who listens. A listener that raises is logged, and harms nobody."""
-    if not _listeners:
+    if not _is_heard(event, outcome):
         return
-    notice = Notice(event=event, **fields)
-    for listener in tuple(_listeners):
-        try:
-            listener(notice)
-        except Exception:  # noqa: BLE001  # whoever listens is not ours, and must not stop a task
-            _log.exception("A listener to task notices failed.")
+    notice = Notice(event=event, outcome=outcome, **fields)
+    with held_back:
+        for listener in tuple(_listeners):
+            try:
+                listener(notice)
+            except Exception:  # noqa: BLE001  # whoever listens is not ours, and must not stop a task
+                _log.exception("A listener to task notices failed.")
+
+
+def _is_heard(event: Event, outcome: Outcome | None) -> bool:
+    """Most that is told of a task without trouble is of no interest to anybody, and no notice is made of it."""
+    try:
+        for listener in _listeners:
+            hears = getattr(listener, "hears", None)
+            if hears is None or hears(event, outcome):
+                return True
+    except Exception:  # noqa: BLE001  # the same
+        return True
+    return False

@@ -47,10 +47,10 @@ class State(str, Enum):
     DONE = "done"
     DEAD = "dead"
     GONE = "gone"
+    __hash__ = str.__hash__  # as that of the text that it equals; that of Enum is another one, and slower
 
 
 STORED_STATES = tuple(state for state in State if state is not State.GONE)
-
 _S = State
 
 # (state, verb of the backend) -> the states it may lead to. None is a task that the store has never seen. A pair that
@@ -235,8 +235,8 @@ def _key_id(key: bytes) -> str:
 
 def encode(task: Task, keyring: Keyring) -> Record:
     """A new task as the record that a backend stores. Raises InvalidTaskError for what no record can hold."""
-    open_headers = tuple(header for header in task.headers if not is_secret_header(header[0]))
-    secret_headers = tuple(header for header in task.headers if is_secret_header(header[0]))
+    open_headers = tuple([header for header in task.headers if not is_secret_header(header[0])])
+    secret_headers = tuple([header for header in task.headers if is_secret_header(header[0])])
     try:
         secrets = _encoder.encode(_Secrets(task.payload, secret_headers))
         fields = _encoder.encode(msgspec.structs.replace(task, headers=open_headers, payload=None))

@@ -43,6 +43,7 @@ StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 LONGEST_LENGTH = 18  # digits; int() refuses thousands of them, and no body is that long
+_X_BEGINNINGS = frozenset({"HTTP_X", "HTTP_x"})
 SITE_KEY = "taskqueue.site"  # set while a filter serves the request, so that a second one inside stays out of the way
 
 
@@ -53,25 +54,26 @@ def enter(environ: Environ, queues: Queues) -> Origin:
     """Make the request of this environ the active one. What only a task may carry is taken away unless it is one."""
     queues = in_use(queues)
     task: Task | None = environ.get(TASK_KEY)
-    snapshot: dict[str, str] = {}
-    forged: list[str] = []
-    for key, value in environ.items():
-        if type(value) is str:
-            if task is None and key.startswith(("HTTP_X", "HTTP_x")) and _is_for_tasks(key):
-                forged.append(key)
-            else:
-                snapshot[key] = value
-    for key in forged:
-        del environ[key]
+    if task is None:
+        _take_away(environ)
+    came_in = environ.copy()
     environ[SITE_KEY] = True
     return Origin(
-        environ=snapshot,
+        environ=came_in,
         live_environ=environ,
-        body=_remember_body(environ, snapshot, queues),
+        body=_remember_body(environ, queues),
         queues=queues,
         task=task,
         transaction_is_outside=has_transaction(environ),
     )
+
+
+def _take_away(environ: Environ) -> None:
+    """Remove what only a task may carry."""
+    suspicious = [key for key in environ if key[:6] in _X_BEGINNINGS]
+    for key in suspicious:
+        if _is_for_tasks(key):
+            del environ[key]
 
 
 def _is_for_tasks(key: str) -> bool:
@@ -97,13 +99,13 @@ def leave(origin: Origin) -> None:
         )
 
 
-def _remember_body(environ: Environ, snapshot: Mapping[str, str], queues: Queues) -> SeekableBody | RecordedBody | None:
-    text = snapshot.get("CONTENT_LENGTH", "")
-    length = int(text) if text.isdecimal() and len(text) <= LONGEST_LENGTH else None
+def _remember_body(environ: Environ, queues: Queues) -> SeekableBody | RecordedBody | None:
+    text = environ.get("CONTENT_LENGTH", "")
+    length = int(text) if type(text) is str and text.isdecimal() and len(text) <= LONGEST_LENGTH else None
     stream = environ.get("wsgi.input")
     if stream is None or length == 0:
         return None
-    if length is None and not (environ.get("wsgi.input_terminated") or "HTTP_TRANSFER_ENCODING" in snapshot):
+    if length is None and not (environ.get("wsgi.input_terminated") or "HTTP_TRANSFER_ENCODING" in environ):
         return None  # a request without a body
     try:
         if stream.seekable():

@@ -46,6 +46,16 @@ def test_all_threads_see_the_same_tasks():
     assert len(queue) == 1
 
 
+def test_tasks_that_come_out_of_their_order_are_claimed_in_it():
+    queue = LocalQueue(name="default")
+    beat(queue)
+    records = [record(priority=priority) for priority in (0, 5, 0, 5, 0)]
+    publish(queue, *reversed(records))
+    publish(queue, late := record(priority=9), record())
+    claimed = [each.id for each in queue.exchange(OWNER, "worker", [], 6).claimed]
+    assert claimed == [late.id, *(each.id for each in sorted(records, key=lambda each: (-each.priority, each.id)))]
+
+
 def _open_local():
     return LocalQueue(name="default"), lambda: None
 

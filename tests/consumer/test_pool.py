@@ -111,8 +111,20 @@ def test_it_is_hungry_when_few_jobs_are_left_to_start(work):
     work.pool.submit(["quick 1", "quick 2", "quick 3", "hold"], low_water=1)
     work.wait(lambda: "hold" in work.begun)
     assert work.hungry == 1  # after the third, one was left
+    work.pool.heed()
     work.release("hold")
     work.wait(lambda: work.hungry == 2)
+
+
+def test_it_says_once_that_it_is_hungry_until_that_is_heeded(work):
+    work.make(1).start()
+    work.pool.submit(["quick 1", "quick 2", "quick 3", "hold"], low_water=3)
+    work.wait(lambda: "hold" in work.begun)
+    assert work.hungry == 1
+    assert work.pool.heed()
+    work.pool.submit(["quick 4", "hold too"], low_water=3)
+    work.release("hold")
+    work.wait(lambda: work.hungry == 2 and "hold too" in work.begun)
 
 
 def test_what_has_not_started_can_be_taken_back(work):

@@ -38,7 +38,12 @@ def test_a_prefetch_of_nothing_takes_nothing_ahead():
 
 @given(threads=st.integers(1, 1000), mean=st.none() | seconds, busy=st.none() | seconds, time=seconds)
 def test_what_is_taken_ahead_is_bounded(threads, mean, busy, time):
-    assert 0 <= prefetch.ahead(threads, mean, busy, time) <= CLAIM_COUNT_LIMIT
+    assert 0 <= prefetch.ahead(threads, mean, busy, time) <= prefetch.AHEAD_LIMIT
+
+
+def test_what_one_exchange_claims_is_run_while_the_next_one_claims_as_much():
+    ahead = prefetch.ahead(1, 0.0001, None, 0.05)
+    assert prefetch.wanted(1, 1, ahead // 2, ahead) == CLAIM_COUNT_LIMIT
 
 
 def test_free_threads_are_filled_first():

@@ -273,3 +273,22 @@ def test_nothing_is_made_for_a_level_that_nobody_wants(caplog):
         Notice(event=Event.RETRIED, task=Task(id=Unreadable("x"), queue="q", method="GET", url="/"), outcome=outcome())
     )
     assert not caplog.records
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL])
+@pytest.mark.parametrize("access_level", [logging.INFO, logging.WARNING])
+def test_what_would_make_a_line_is_heard(caplog, level, access_level):
+    caplog.set_level(level, "taskqueue")
+    caplog.set_level(access_level, "taskqueue.access")
+    for notice in every_notice():
+        caplog.clear()
+        log.log_notice(notice)
+        assert log.log_notice.hears(notice.event, notice.outcome) or not caplog.records, notice
+
+
+def test_a_task_without_trouble_is_not_heard_where_only_trouble_is_logged(caplog):
+    caplog.set_level(logging.WARNING, "taskqueue")
+    done = outcome(status=200)
+    assert not log.log_notice.hears(Event.STARTED, None)
+    assert not log.log_notice.hears(Event.DONE, done)
+    assert log.log_notice.hears(Event.DONE, outcome(status=302))

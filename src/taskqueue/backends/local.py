@@ -106,7 +106,7 @@ class LocalQueue(TaskQueue):
                 next_due=self._next_due(now),
                 paused=self._paused,
             )
-        if any(each.state in rules.RETURNED for each in settlements):
+        if not {each.state for each in settlements} <= _FINISHED:
             self._hints.give()
         return answer
 
@@ -271,6 +271,7 @@ def _is_older(record: Record, seconds: float | None, now: float) -> bool:
     return seconds is not None and (record.finished_at or 0.0) <= now - seconds
 
 
+_FINISHED = frozenset(state.value for state in rules.FINISHED)
 _queues: WeakSet[LocalQueue] = WeakSet()
 
 

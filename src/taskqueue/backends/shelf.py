@@ -6,9 +6,9 @@ Every change is a step of ``record.TRANSITIONS``, taken in ``Shelf.step`` and no
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -16,21 +16,30 @@ from ..interfaces import Record, Settlement
 from ..record import State
 from . import rules
 
+# As text, which is what records hold.
+READY, SCHEDULED, RUNNING = State.READY.value, State.SCHEDULED.value, State.RUNNING.value
+Key = TypeVar("Key", int, float)
+GONE = State.GONE
+# Asked twice for each task; an enumeration would answer in Python.
+_STATES = {state.value: state for state in State}
+_TEXTS = {state: state.value for state in State}
+_replace = msgspec.structs.replace
+
 
 class Shelf:
     """Records by id. Whoever uses it holds a lock, and passes the time.
 
-    Each heap may hold stale entries; they are dropped when they come up. ``_ready`` and ``_suspects`` order what is
+    Each order may hold stale entries; they are dropped when they come up. ``_ready`` and ``_suspects`` order what is
     ready by priority and id, ``_scheduled`` what is scheduled by its due time.
     """
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
-        self._count: Counter[str] = Counter()
+        self._count = dict.fromkeys(_STATES, 0)
         self._gone: dict[str, float] = {}  # id -> when it was forgotten
-        self._ready: list[tuple[int, str]] = []
-        self._suspects: list[tuple[int, str]] = []
-        self._scheduled: list[tuple[float, str]] = []
+        self._ready: _Order[int] = _Order()
+        self._suspects: _Order[int] = _Order()
+        self._scheduled: _Order[float] = _Order()
 
     # ---- looking ----
 
@@ -38,7 +47,7 @@ class Shelf:
         """Where a task is; None when it is unknown, or gone for longer than gone ones are remembered."""
         record = self.records.get(task_id)
         if record is not None:
-            return State(record.state)
+            return _STATES[record.state]
         return State.GONE if now - self._gone.get(task_id, -rules.GONE_SECONDS) < rules.GONE_SECONDS else None
 
     def count(self, *states: State) -> int:
@@ -55,54 +64,54 @@ class Shelf:
 
     def next_ready(self) -> Record | None:
         """The first record to be claimed that is not suspect."""
-        return self._top(self._ready, lambda record, key: _is_ready(record, key) and not record.suspect)
+        return self._top(self._ready, _is_ready)
 
     def next_suspect(self) -> Record | None:
         """The first suspect to be claimed."""
-        return self._top(self._suspects, lambda record, key: _is_ready(record, key) and record.suspect)
+        return self._top(self._suspects, _is_suspect)
 
     def next_scheduled(self) -> Record | None:
         """The scheduled record that is due first."""
-        return self._top(self._scheduled, lambda record, due: record.state == State.SCHEDULED and record.due == due)
+        return self._top(self._scheduled, _is_scheduled)
 
-    def _top(self, heap: list[Any], is_current: Callable[[Record, Any], bool]) -> Record | None:
-        while heap:
-            key, task_id = heap[0]
-            record = self.records.get(task_id)
-            if record is not None and is_current(record, key):
+    def _top(self, order: _Order[Key], is_current: Callable[[Record, Key], bool]) -> Record | None:
+        while (entry := order.first()) is not None:
+            record = self.records.get(entry[1])
+            if record is not None and is_current(record, entry[0]):
                 return record
-            heapq.heappop(heap)
+            order.drop_first()
         return None
 
     # ---- changing ----
 
     def step(self, record: Record, verb: str, to: State, now: float, **changes: Any) -> bool:
         """Take one step of the table with a known or a new record; False, and no change, when there is no such step."""
-        before = self.state(record.id, now)
+        stored = self.records.get(record.id)
+        before = self.state(record.id, now) if stored is None else _STATES[stored.state]
         if not rules.allows(before, verb, to):
             return False
-        if before is None:
+        if stored is None:
             stored = Record(
                 id=record.id, body=record.body, secrets=record.secrets, priority=record.priority, due=record.due
             )
             self._gone.pop(record.id, None)
         else:
-            stored = self.records[record.id]
-            self._count[before.value] -= 1
-        if to is State.GONE:
+            self._count[stored.state] -= 1
+        if to is GONE:
             del self.records[record.id]
             self._gone[record.id] = now
         else:
-            self._put(msgspec.structs.replace(stored, state=to.value, **changes))
+            self._put(_replace(stored, state=_TEXTS[to], **changes))
         return True
 
     def _put(self, record: Record) -> None:
+        state = record.state
         self.records[record.id] = record
-        self._count[record.state] += 1
-        if record.state == State.SCHEDULED:
-            heapq.heappush(self._scheduled, (record.due, record.id))
-        elif record.state == State.READY:
-            heapq.heappush(self._suspects if record.suspect else self._ready, (-record.priority, record.id))
+        self._count[state] += 1
+        if state == SCHEDULED:
+            self._scheduled.put((record.due, record.id))
+        elif state == READY:
+            (self._suspects if record.suspect else self._ready).put((-record.priority, record.id))
 
     def publish(self, record: Record, verb: str, now: float) -> bool:
         """Make a record runnable, at once or when it is due."""
@@ -127,11 +136,11 @@ class Shelf:
             return [self._claim_one(suspect, owner_id, consumer, now)]
         claimed: list[Record] = []
         claimed_bytes = 0
-        while len(claimed) < wanted and (record := self.next_ready()) is not None:
-            if not rules.has_room(claimed_bytes, record):
-                break
-            claimed.append(self._claim_one(record, owner_id, consumer, now))
-            claimed_bytes += rules.size(record)
+        while len(claimed) < wanted and first is not None and rules.has_room(claimed_bytes, first):
+            self._ready.drop_first()
+            claimed.append(self._claim_one(first, owner_id, consumer, now))
+            claimed_bytes += rules.size(first)
+            first = self.next_ready()
         return claimed
 
     def _claim_one(self, record: Record, owner_id: str, consumer: str, now: float) -> Record:
@@ -151,9 +160,9 @@ class Shelf:
     def settle_claim(self, settlement: Settlement, now: float) -> bool:
         """Take in what became of a claim; False when somebody else has claimed the task since, or it runs no more."""
         record = self.records.get(settlement.id)
-        if record is None or record.state != State.RUNNING or record.claim_number != settlement.claim_number:
+        if record is None or record.state != RUNNING or record.claim_number != settlement.claim_number:
             return False
-        to = State(settlement.state)
+        to = _STATES[settlement.state]
         changes: dict[str, Any] = {"attempts": record.attempts + settlement.attempts, "owner": "", "consumer": ""}
         if settlement.started:
             changes["suspect"] = False
@@ -197,7 +206,7 @@ class Shelf:
         """Forget the secrets of these, of so many as one call of prune may; returns how many."""
         wipable = [record for record in records if record.id in self.records and record.secrets is not None]
         for record in wipable[: rules.PRUNE_LIMIT]:
-            self.records[record.id] = msgspec.structs.replace(record, secrets=None)
+            self.records[record.id] = _replace(record, secrets=None)
         return len(wipable[: rules.PRUNE_LIMIT])
 
     def forget_gone(self, now: float) -> None:
@@ -207,6 +216,45 @@ class Shelf:
             del self._gone[task_id]
 
 
+class _Order(Generic[Key]):
+    """Entries, the smallest first. Most come in their order, and wait in a row; the others wait in a heap, which asks
+    more and more of memory the more there are."""
+
+    __slots__ = ("_heap", "_row")
+
+    def __init__(self) -> None:
+        self._row: deque[tuple[Key, str]] = deque()
+        self._heap: list[tuple[Key, str]] = []
+
+    def put(self, entry: tuple[Key, str]) -> None:
+        if self._row and entry < self._row[-1]:
+            heapq.heappush(self._heap, entry)
+        else:
+            self._row.append(entry)
+
+    def first(self) -> tuple[Key, str] | None:
+        if self._heap and not (self._row and self._row[0] <= self._heap[0]):
+            return self._heap[0]
+        return self._row[0] if self._row else None
+
+    def drop_first(self) -> None:
+        """Drop the one that ``first`` has returned."""
+        if self._heap and not (self._row and self._row[0] <= self._heap[0]):
+            heapq.heappop(self._heap)
+        else:
+            self._row.popleft()
+
+
+# Whether an entry is of this record as it is now, and not of one of that id that was forgotten.
+
+
 def _is_ready(record: Record, key: int) -> bool:
-    """Whether a heap's entry is of this record as it is now, and not of one of that id that was forgotten."""
-    return record.state == State.READY and record.priority == -key
+    return record.state == READY and record.priority == -key and not record.suspect
+
+
+def _is_suspect(record: Record, key: int) -> bool:
+    return record.state == READY and record.priority == -key and record.suspect
+
+
+def _is_scheduled(record: Record, due: float) -> bool:
+    return record.state == SCHEDULED and record.due == due

@@ -23,16 +23,18 @@ class Acknowledgement:
     # Not everybody who looks at the data managers of a transaction should take this one for a store.
     taskqueue_volatile = True
 
+    # How each begins. There is one for every replay, and most are never joined.
+    state: TransactionEnd | None = None
+    # The conflict that ended the last transaction, where a framework makes an error page of it.
+    conflict: BaseException | None = None
+    refusal: str = ""
+    _joined: Any = None
+    _manager: Any = None
+    _status: int | None = None
+    _hook_rounds = 0
+
     def __init__(self, before_commit: BeforeCommit | None = None) -> None:
-        self.state: TransactionEnd | None = None
-        # The conflict that ended the last transaction, where a framework makes an error page of it.
-        self.conflict: BaseException | None = None
-        self.refusal = ""
-        self._joined: Any = None
         self._before_commit = before_commit
-        self._manager: Any = None
-        self._status: int | None = None
-        self._hook_rounds = 0
 
     def join(self, transaction: Any, transaction_manager: Any = None) -> None:
         """Watch this transaction. A framework that retries joins each of its transactions; the last one counts."""

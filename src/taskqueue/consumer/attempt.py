@@ -59,28 +59,26 @@ def attempt(claim: Claim, application: Application, queue: Queue, settings: Serv
         return _leave(record, queue, settings, error)
     except RecordError as error:
         return _refuse(record, queue, settings, error)
+    about: dict[str, Any] = {"queue": queue.name, "consumer": settings.name, "task": task}
     once = Once(record, queue, settings.name) if settings.acknowledge == "with-transaction" else None
     earlier = once.earlier_run() if once is not None else "no"
     if earlier == "not yet":
         return _wait(record, queue, settings)
     if earlier == "yes":
-        return _finished(record, outcome.done_before(task, time.time()), _about(task, queue, settings), None)
-    notices.tell(Event.STARTED, **_about(task, queue, settings))
+        return _finished(record, outcome.done_before(task, time.time()), about, None)
+    notices.tell(Event.STARTED, **about)
     reach("replay.begun")
     answer = replay(application, task, once.before_commit if once is not None else None)
     reach("replay.done")
     judgement = outcome.judge(answer, task, settings, time.time(), random.random())  # noqa: S311  # jitter
+    about["delay_seconds"] = judgement.delay_seconds
     return _finished(
         record,
         judgement,
-        {**_about(task, queue, settings), "delay_seconds": judgement.delay_seconds},
+        about,
         answer.duration_seconds,
         is_settled=once is not None and once.is_settled and answer.committed is True,
     )
-
-
-def _about(task: Task, queue: Queue, settings: ServerSettings) -> dict[str, Any]:
-    return {"queue": queue.name, "consumer": settings.name, "task": task}
 
 
 def give_back(record: Record, queue: Queue, settings: ServerSettings) -> Finished:
@@ -97,7 +95,7 @@ def give_up(record: Record, queue: Queue, settings: ServerSettings, error: BaseE
     answer = outcome.Answer(exception=error)
     task = Task(id=record.id, queue=queue.name, method="", url="", attempts=record.attempts)
     judgement = outcome.judge(answer, task, settings, time.time(), random.random())  # noqa: S311  # jitter
-    ids = {"queue": queue.name, "consumer": settings.name, "task_ids": (record.id,)}
+    ids: dict[str, Any] = {"queue": queue.name, "consumer": settings.name, "task_ids": (record.id,)}
     notices.tell(Event.CONSUMER_FAILED, **ids, detail=describe(error))
     return _finished(record, judgement, {**ids, "delay_seconds": judgement.delay_seconds}, None)
 
@@ -131,7 +129,7 @@ def _leave(record: Record, queue: Queue, settings: ServerSettings, error: Unknow
 def _refuse(record: Record, queue: Queue, settings: ServerSettings, error: RecordError) -> Finished:
     """Nobody may run it: dead, its secrets kept for whoever looks into it."""
     judgement = outcome.refuse(describe(error), record.attempts, time.time())
-    ids = {"queue": queue.name, "consumer": settings.name, "task_ids": (record.id,)}
+    ids: dict[str, Any] = {"queue": queue.name, "consumer": settings.name, "task_ids": (record.id,)}
     notices.tell(Event.UNREADABLE, **ids, detail=f"{describe(error)}; it is dead, and was not run")
     return _finished(record, judgement, ids, None)
 
@@ -139,7 +137,7 @@ def _refuse(record: Record, queue: Queue, settings: ServerSettings, error: Recor
 def _wait(record: Record, queue: Queue, settings: ServerSettings) -> Finished:
     """An earlier run may still commit: this one waits until that is known, and spends nothing."""
     detail = f"an earlier run of it may still commit; again in {WAIT_SECONDS:g} s"
-    ids = {"queue": queue.name, "consumer": settings.name, "task_ids": (record.id,)}
+    ids: dict[str, Any] = {"queue": queue.name, "consumer": settings.name, "task_ids": (record.id,)}
     notices.tell(Event.REMARK, **ids, detail=f"task {record.id}: {detail}")
     return Finished(
         settlement=Settlement(

@@ -5,6 +5,7 @@ The table is data: settings change its rows, and the documentation prints it.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timezone
@@ -16,7 +17,16 @@ from zope.interface import providedBy
 
 from ..interfaces import Settlement
 from ..notices import Event
-from ..record import Headers, Outcome, Task, encode_part, is_secret_header, printable
+from ..record import (
+    CACHED_CHARACTERS,
+    CACHED_NAMES,
+    Headers,
+    Outcome,
+    Task,
+    encode_part,
+    is_secret_header,
+    printable,
+)
 from ..settings import ServerSettings
 
 Action = Literal["done", "retry", "dead"]
@@ -122,6 +132,9 @@ def judge(answer: Answer, task: Task, settings: ServerSettings, now: float, rand
     """Decide what becomes of a task. ``now`` is in seconds since the epoch; ``random_fraction``, from 0 to 1, is the
     jitter."""
     row = find_row(answer, settings.outcomes)
+    if row.action == "done":
+        outcome = _outcome(answer, task, state="done", reason=_in_words(answer, row), finished_at=now)
+        return Judgement(state="done", outcome=outcome, wipe=True)
     attempt = task.attempts + 1
     spends = row.spends or now - (task.first_claimed_at or now) >= FREE_SECONDS
     limit = attempts_limit(row, task, settings)
@@ -140,7 +153,6 @@ def judge(answer: Answer, task: Task, settings: ServerSettings, now: float, rand
         outcome=_outcome(answer, task, state=_STATES[action], reason=ending, finished_at=now),
         delay_seconds=delay,
         attempts=1 if spends or action != "retry" else 0,
-        wipe=action == "done",
     )
 
 
@@ -167,10 +179,10 @@ def find_row(answer: Answer, overrides: Mapping[str, str]) -> Row:
     """
     if answer.refusal:
         return _ROWS["refused"]
-    names = _names(answer)
-    row = next((_WORDS[overrides[name]] for name in names if name in overrides), None)
-    if row is None:
-        row = next((_ROWS[name] for name in names if name in _ROWS), _ROWS["other"])
+    row = _row_of_status(answer.status or 0) if answer.exception is None else _row_of(_names(answer))
+    if overrides:
+        names = _names(answer)
+        row = next((_WORDS[overrides[name]] for name in names if name in overrides), row)
     if row.action == "done" and answer.committed is False and (answer.status or 0) < 400:
         return _ROWS["aborted"]  # whatever it answered, nothing of it was kept
     return row
@@ -179,9 +191,21 @@ def find_row(answer: Answer, overrides: Mapping[str, str]) -> Row:
 def _names(answer: Answer) -> Sequence[str]:
     if answer.exception is not None:
         return ("conflict",) if is_conflict(answer.exception) else ("exception",)
-    status = answer.status or 0
+    return _names_of_status(answer.status or 0)
+
+
+def _names_of_status(status: int) -> Sequence[str]:
     names = [str(status), f"{status // 100}xx"]
     return [*names, "conflict"] if status == 409 else names
+
+
+def _row_of(names: Sequence[str]) -> Row:
+    return next((_ROWS[name] for name in names if name in _ROWS), _ROWS["other"])
+
+
+@functools.lru_cache(maxsize=1000)
+def _row_of_status(status: int) -> Row:
+    return _row_of(_names_of_status(status))
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -282,13 +306,22 @@ def _headers_to_keep(headers: Headers) -> Headers:
     kept: list[tuple[str, str]] = []
     total = 0
     for name, value in headers:
-        if name.lower() in {"set-cookie", "set-cookie2"} or is_secret_header(name):
+        shown = _common_name_to_keep(name) if len(name) <= CACHED_CHARACTERS else _name_to_keep(name)
+        if shown is None:
             continue
         total += len(name) + len(value)
         if len(kept) == HEADER_COUNT or total > HEADER_BYTES:
             break
-        kept.append((printable(name), printable(value)))
+        kept.append((shown, value if value.isprintable() else printable(value)))
     return tuple(kept)
+
+
+def _name_to_keep(name: str) -> str | None:
+    is_secret = name.lower() in {"set-cookie", "set-cookie2"} or is_secret_header(name)
+    return None if is_secret else printable(name)
+
+
+_common_name_to_keep = functools.lru_cache(maxsize=CACHED_NAMES)(_name_to_keep)
 
 
 def _error_to_keep(error: BaseException, task: Task) -> str:

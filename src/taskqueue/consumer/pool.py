@@ -39,8 +39,8 @@ class _Place(Generic[Job]):
 class Pool(Generic[Job]):
     """``size`` named daemon threads. ``perform`` is called with each job and raises nothing.
 
-    ``on_hungry`` is called by a thread that has ended a job when no more than ``low_water`` jobs are left to start.
-    Threads start with ``start``; a pool that was stopped stays stopped.
+    ``on_hungry`` is called by a thread that has ended a job when no more than ``low_water`` jobs are left to start, and
+    once until ``heed``. Threads start with ``start``; a pool that was stopped stays stopped.
     """
 
     def __init__(self, name: str, size: int, perform: Callable[[Job], None], on_hungry: Callable[[], None]) -> None:
@@ -53,10 +53,12 @@ class Pool(Generic[Job]):
         self._some_ended = threading.Condition(self._lock)
         self._buffer: deque[tuple[float, Job]] = deque()
         self._low_water = 0
+        self._is_hunger_told = False
         self._places: list[_Place[Job]] = []
         self._stuck: set[_Place[Job]] = set()
         self._made = 0
         self._ended = 0
+        self._waiting = 0  # who waits for some to end
         self._is_stopping = False
 
     # ---- the consumer's one fetching thread calls these ----
@@ -66,6 +68,12 @@ class Pool(Generic[Job]):
         with self._lock:
             while len(self._places) < self.size:
                 self._add_place()
+
+    def heed(self) -> bool:
+        """Have the next one that ends say again when there are few left; returns whether there are few now."""
+        with self._lock:
+            self._is_hunger_told = False
+            return len(self._buffer) <= self._low_water
 
     def submit(self, jobs: Sequence[Job], low_water: int) -> None:
         """More to do; ``low_water`` as the class tells."""
@@ -132,7 +140,9 @@ class Pool(Generic[Job]):
     def wait_for_end(self, seen: int, timeout: float) -> None:
         """Wait until some job has ended since ``ended`` returned ``seen``, or ``interrupt`` was called."""
         with self._lock:
+            self._waiting += 1
             self._some_ended.wait_for(lambda: self._ended != seen, timeout)
+            self._waiting -= 1
 
     def interrupt(self) -> None:
         """Let ``wait_for_end`` return; any thread may call this."""
@@ -167,28 +177,41 @@ class Pool(Generic[Job]):
             place.is_replaced = True
 
     def _work(self, place: _Place[Job]) -> None:
-        while (job := self._take(place)) is not None:
+        job = self._take(place)
+        while job is not None:
             with contextlib.suppress(Exception):  # perform tells of its own errors; a thread less would tell nobody
                 self._perform(job)
             del job  # while it waits, a thread keeps nothing of the last one alive
-            if self._end(place):
+            is_hungry, job = self._end(place)
+            if is_hungry:
                 self._on_hungry()
+            if job is None:
+                job = self._take(place)
 
     def _take(self, place: _Place[Job]) -> Job | None:
+        """Wait for a job; None when this thread is to end."""
         with self._lock:
             while not self._is_stopping and not place.is_replaced:
                 if self._buffer:
-                    place.started_at = time.monotonic()
-                    place.job = self._buffer.popleft()[1]
-                    return place.job
+                    return self._taken(place)
                 self._work_or_end.wait()
             self._stuck.discard(place)
             return None
 
-    def _end(self, place: _Place[Job]) -> bool:
+    def _end(self, place: _Place[Job]) -> tuple[bool, Job | None]:
+        """The job has ended: whether to tell that there are few left, and the next one if there is any."""
         with self._lock:
             place.job = None
             place.is_overdue = False
             self._ended += 1
-            self._some_ended.notify_all()
-            return len(self._buffer) <= self._low_water or place.is_replaced
+            if self._waiting:
+                self._some_ended.notify_all()
+            is_hungry = not self._is_hunger_told and (len(self._buffer) <= self._low_water or place.is_replaced)
+            self._is_hunger_told = self._is_hunger_told or is_hungry
+            can_go_on = self._buffer and not self._is_stopping and not place.is_replaced
+            return is_hungry, self._taken(place) if can_go_on else None
+
+    def _taken(self, place: _Place[Job]) -> Job:
+        place.started_at = time.monotonic()
+        place.job = job = self._buffer.popleft()[1]
+        return job

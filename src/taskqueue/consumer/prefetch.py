@@ -7,6 +7,7 @@ from ..interfaces import CLAIM_COUNT_LIMIT
 WEIGHT = 0.2  # of the newest duration in the average
 PATIENCE_FACTOR = 10
 PATIENCE_SECONDS = 1.0
+AHEAD_LIMIT = 2 * CLAIM_COUNT_LIMIT  # while one half is run, the other is claimed in one whole exchange
 
 
 def average(before: float | None, seconds: float) -> float:
@@ -24,7 +25,7 @@ def ahead(threads: int, mean_seconds: float | None, all_busy_seconds: float | No
         return 0
     if all_busy_seconds is not None and all_busy_seconds > prefetch_seconds:
         return 0
-    return min(CLAIM_COUNT_LIMIT, int(prefetch_seconds * threads / max(mean_seconds, 1e-6)))
+    return min(AHEAD_LIMIT, int(prefetch_seconds * threads / max(mean_seconds, 1e-6)))
 
 
 def wanted(threads: int, running: int, buffered: int, ahead_count: int) -> int:

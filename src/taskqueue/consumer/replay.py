@@ -7,6 +7,7 @@ came back as an ``Answer``. Judges nothing, and knows neither queue nor store.
 from __future__ import annotations
 
 import contextvars
+import functools
 import io
 import logging
 import time
@@ -16,7 +17,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from ..record import Headers, Task, printable
+from ..forks import held_back
+from ..record import CACHED_CHARACTERS, CACHED_NAMES, Headers, Task, printable
 from .acknowledge import Acknowledgement, BeforeCommit
 from .outcome import BODY_BYTES, Answer, is_conflict
 
@@ -26,21 +28,16 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 USER_AGENT = "TaskQueueServer"
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 # Of the caller's connection; anything else in a record is not believed.
-CONNECTION_KEYS = (
-    "SERVER_NAME",
-    "SERVER_PORT",
-    "SERVER_PROTOCOL",
-    "REMOTE_ADDR",
-    "REMOTE_HOST",
-    "REMOTE_PORT",
-    "REMOTE_USER",
-    "AUTH_TYPE",
+CONNECTION_KEYS = frozenset(
+    {"SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL"}
+    | {"REMOTE_ADDR", "REMOTE_HOST", "REMOTE_PORT", "REMOTE_USER", "AUTH_TYPE"}
 )
 # The replay says these itself, and a rebuilt body has no transfer coding.
 OWN_KEYS = frozenset(
     {"HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "HTTP_USER_AGENT", "HTTP_IDEMPOTENCY_KEY", "HTTP_PROXY"}
 )
 WORST_LINE_CHARACTERS = 8192
+CACHED_SITES, CACHED_URL_CHARACTERS = 256, 256
 
 _log = logging.getLogger("taskqueue.application")
 
@@ -81,46 +78,59 @@ def replay(application: Application, task: Task, before_commit: BeforeCommit | N
 
 def build_environ(task: Task, acknowledgement: Acknowledgement) -> dict[str, Any]:
     """A new environ for one attempt. Applications change theirs, so none is used twice."""
-    base = urlsplit(task.base_url)
+    base_url = task.base_url
+    # A URL with a user in it may hold a password, which is not kept for longer than the task is.
+    is_common = len(base_url) <= CACHED_URL_CHARACTERS and "@" not in base_url
+    host, of_site = _of_common_site(base_url) if is_common else _of_site(base_url)
+    environ = of_site.copy()
+    _add_headers(environ, task.headers)
+    environ.setdefault("HTTP_HOST", host)
+    path, _, query = task.url.partition("?")
+    environ["REQUEST_METHOD"] = task.method
+    environ["PATH_INFO"] = _as_wsgi(path if path.startswith("/") else "/" + path)
+    environ["QUERY_STRING"] = _native(query)
+    for key, value in task.connection.items():
+        if key in CONNECTION_KEYS:
+            environ[key] = _native(value)
+    _add_body(environ, task)
+    _add_own_headers(environ, task)
+    environ["wsgi.errors"] = _ErrorStream(task.id)
+    environ["taskqueue.task"] = task
+    environ["taskqueue.acknowledgement"] = acknowledgement
+    return environ
+
+
+def _of_site(base_url: str) -> tuple[str, dict[str, Any]]:
+    """The host, and what all environs of a site have in common. None of the values can be changed."""
+    base = urlsplit(base_url)
     scheme = base.scheme if base.scheme in {"http", "https"} else "http"
     host = base.netloc.rpartition("@")[2] or "localhost"
-    path, _, query = task.url.partition("?")
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": task.method,
+    return host, {
         "SCRIPT_NAME": _as_wsgi(base.path.rstrip("/")),
-        "PATH_INFO": _as_wsgi(path if path.startswith("/") else "/" + path),
-        "QUERY_STRING": _native(query),
         "SERVER_NAME": base.hostname or "localhost",
         "SERVER_PORT": _port(host, scheme),
         "SERVER_PROTOCOL": "HTTP/1.1",
-        "HTTP_HOST": host,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scheme,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
     }
-    environ.update((key, _native(task.connection[key])) for key in CONNECTION_KEYS if key in task.connection)
-    environ.update(_header_variables(task.headers))
-    _add_body(environ, task)
-    _add_own_headers(environ, task)
-    environ.update(
-        {
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": scheme,
-            "wsgi.errors": _ErrorStream(task.id),
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": True,
-            "wsgi.run_once": False,
-            "taskqueue.task": task,
-            "taskqueue.acknowledgement": acknowledgement,
-        }
-    )
-    return environ
+
+
+# Requests name their host, so there may be as many as somebody likes to send.
+_of_common_site = functools.lru_cache(maxsize=CACHED_SITES)(_of_site)
 
 
 def _as_wsgi(path: str) -> str:
     """The bytes of a percent-encoded path as WSGI passes them: each as the character of that number."""
-    return unquote_to_bytes(path).decode("latin-1")
+    return path if "%" not in path and path.isascii() else unquote_to_bytes(path).decode("latin-1")
 
 
 def _native(text: str) -> str:
     """Text as a WSGI native string; what does not fit goes as the characters of its UTF-8 bytes."""
+    if text.isascii():
+        return text
     try:
         text.encode("latin-1")
     except UnicodeEncodeError:
@@ -133,22 +143,32 @@ def _port(host: str, scheme: str) -> str:
     return port if port.isascii() and port.isdigit() and not host.endswith("]") else {"https": "443"}.get(scheme, "80")
 
 
-def _header_variables(headers: Headers) -> dict[str, str]:
-    variables: dict[str, str] = {}
+def _add_headers(environ: dict[str, Any], headers: Headers) -> None:
     for name, value in headers:
-        key = "HTTP_" + name.upper().replace("-", "_")
-        if key in OWN_KEYS or key.startswith("HTTP_X_TASK_"):
+        key = _common_variable(name) if len(name) <= CACHED_CHARACTERS else _variable(name)
+        if not key:
             continue
-        if key == "HTTP_CONTENT_TYPE":
-            key = "CONTENT_TYPE"
-        separator = "; " if key == "HTTP_COOKIE" else ", "
-        variables[key] = (variables[key] + separator if key in variables else "") + _native(value)
-    return variables
+        native = value if value.isascii() else _native(value)
+        if key in environ:  # the header came more than once
+            native = environ[key] + ("; " if key == "HTTP_COOKIE" else ", ") + native
+        environ[key] = native
+
+
+def _variable(name: str) -> str:
+    """The key of a header in an environ; empty for one that is not believed."""
+    key = "HTTP_" + name.upper().replace("-", "_")
+    if key in OWN_KEYS or key.startswith("HTTP_X_TASK_"):
+        return ""
+    return "CONTENT_TYPE" if key == "HTTP_CONTENT_TYPE" else key
+
+
+_common_variable = functools.lru_cache(maxsize=CACHED_NAMES)(_variable)
 
 
 def _add_body(environ: dict[str, Any], task: Task) -> None:
     payload = task.payload or b""
     environ["wsgi.input"] = io.BytesIO(payload)  # seekable: frameworks that retry a request read it again
+    environ["webob.is_body_seekable"] = True  # else WebOb makes a copy of it first: a third of what its view costs
     if task.payload is not None or task.method in METHODS_WITH_BODY:
         environ["CONTENT_LENGTH"] = str(len(payload))
 
@@ -179,6 +199,8 @@ def _call(application: Application, environ: dict[str, Any], response: _Response
 class _Response:
     """What comes back from the application: status, headers and the first of the body."""
 
+    __slots__ = ("_sent", "_started", "body_head", "headers", "status")
+
     def __init__(self) -> None:
         self.status = ""
         self.headers: Headers = ()
@@ -202,7 +224,7 @@ class _Response:
             raise TypeError(f"the status is {type(status).__name__}, and must be str")
         self._started = True
         self.status = status
-        self.headers = tuple((str(name), str(value)) for name, value in headers)
+        self.headers = tuple([(str(name), str(value)) for name, value in headers])
         return self.take
 
     def take(self, part: bytes) -> None:
@@ -235,6 +257,8 @@ class _Response:
 class _ErrorStream:
     """``wsgi.errors``: each line becomes a warning of the logger ``taskqueue.application``."""
 
+    __slots__ = ("_line", "_task_id")
+
     def __init__(self, task_id: str) -> None:
         self._task_id = task_id
         self._line = ""
@@ -259,7 +283,9 @@ class _ErrorStream:
         self._log(line)
 
     def _log(self, line: str) -> None:
-        if line.strip():
+        if not line.strip():
+            return
+        with held_back:
             _log.warning("task %s: %s", self._task_id, printable(line.rstrip()[:WORST_LINE_CHARACTERS]))
 
 
@@ -268,4 +294,5 @@ def _log_stack(task: Task, error: BaseException) -> None:
     if is_conflict(error) or not _log.isEnabledFor(logging.ERROR):
         return
     stack = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("task %s raised %s at\n%s", task.id, printable(type(error).__name__), stack.rstrip())
+    with held_back:
+        _log.error("task %s raised %s at\n%s", task.id, printable(type(error).__name__), stack.rstrip())

@@ -165,7 +165,8 @@ class Consumer:
             except Exception as error:  # noqa: BLE001  # tasks wait for this loop: it outlives any error
                 self._stop_requested.wait(self._trouble.goes_on(error))
             else:
-                if not _was_cut_short(answer):
+                # What ended meanwhile has told nobody, since nobody had heeded what was told before.
+                if not (_was_cut_short(answer) or (self._pool.heed() and self._finished)):
                     hint = self._wait(hint, self._pause_seconds(answer))
 
     def _tend(self) -> None:
@@ -232,28 +233,30 @@ class Consumer:
             self._keeper.doubt_lease(self._queue)
             self._in_limbo.update((each.id, each.claim_number) for each in settlements)
             raise
-        self._take_answer(finished, answer)
+        self._take_answer(finished, answer, wanted)
         return answer
 
-    def _take_answer(self, finished: Sequence[Finished], answer: Exchanged) -> None:
+    def _take_answer(self, finished: Sequence[Finished], answer: Exchanged, wanted: int) -> None:
         with self._lock:
             del self._finished[: len(finished)]
-        self._held.update((record.id, record.claim_number) for record in answer.claimed)
+        for record in answer.claimed:
+            self._held[record.id] = record.claim_number
         claims = [Claim(record) for record in answer.claimed]
         if self._stop_requested.is_set():
             self._give_back(claims)
-        elif claims:
-            self._pool.submit(claims, low_water=self._ahead() // 2)
+        elif wanted:
+            # Where there was no more, it is of no use to ask again after every task: there are hints.
+            self._pool.submit(claims, low_water=self._ahead() // 2 if len(claims) == wanted else 0)
         self._forget(finished, frozenset(answer.refused))
 
     def _forget(self, finished: Sequence[Finished], refused: frozenset[str]) -> None:
         """The store has these: tell what became of them."""
         for each in finished:
-            claim = (each.settlement.id, each.settlement.claim_number)
-            if self._held.get(claim[0]) == claim[1]:  # else it was reclaimed meanwhile, and claimed by us again
-                del self._held[claim[0]]
-            if claim[0] in refused and claim not in self._in_limbo and not each.is_settled:
-                notices.tell(Event.REFUSED, **{**each.notice, "task_ids": claim[:1]})
+            task_id, claim_number = each.settlement.id, each.settlement.claim_number
+            if self._held.get(task_id) == claim_number:  # else it was reclaimed meanwhile, and claimed by us again
+                del self._held[task_id]
+            if task_id in refused and (task_id, claim_number) not in self._in_limbo and not each.is_settled:
+                notices.tell(Event.REFUSED, **{**each.notice, "task_ids": (task_id,)})
                 continue
             each.tell()
             if each.event is not None:
@@ -366,4 +369,5 @@ class Consumer:
 
 def _was_cut_short(answer: Exchanged) -> bool:
     """Whether an exchange may have left ready tasks because of the size of those that it claimed."""
-    return sum(len(record.body) + len(record.secrets or b"") for record in answer.claimed) > CLAIM_BYTES_LIMIT // 2
+    sizes = [len(record.body) + len(record.secrets or b"") for record in answer.claimed]
+    return sum(sizes) > CLAIM_BYTES_LIMIT // 2

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 from .. import notices
 from ..notices import Event, Notice
-from ..record import Task, printable
+from ..record import Outcome, Task, printable
 
 SHOWN_IDS = 10
 QUIET_SECONDS = 60.0  # a backend that stays down is said again after so long, by whoever meets it
@@ -29,16 +29,28 @@ def install() -> None:
     notices.listen(log_notice)
 
 
-def log_notice(notice: Notice) -> None:
-    """Write the lines of one notice."""
-    if notice.event in _REPLAYED:
-        _log_access(notice)
-        _log_redirect(notice)
-    level, text = _LINES[notice.event]
-    if notice.event in _BACKEND_EVENTS:
-        level = _down.level(notice, level)
-    if _log.isEnabledFor(level):
-        _log.log(level, "%s", text(notice))
+class _LogNotice:
+    """The listener of this file."""
+
+    def hears(self, event: Event, outcome: Outcome | None) -> bool:
+        """Whether a notice could make a line by the levels of now. Whose backend is down is noted in any case."""
+        if event in _BACKEND_EVENTS or _log.isEnabledFor(_LINES[event][0]):
+            return True
+        return event in _REPLAYED and (_is_redirect(outcome) or _access_log.isEnabledFor(logging.INFO))
+
+    def __call__(self, notice: Notice) -> None:
+        """Write the lines of one notice."""
+        if notice.event in _REPLAYED:
+            _log_access(notice)
+            _log_redirect(notice)
+        level, text = _LINES[notice.event]
+        if notice.event in _BACKEND_EVENTS:
+            level = _down.level(notice, level)
+        if _log.isEnabledFor(level):
+            _log.log(level, "%s", text(notice))
+
+
+log_notice = _LogNotice()
 
 
 # ---- one line each -----------------------------------------------------------------------------------------------
@@ -136,12 +148,16 @@ def _log_access(notice: Notice) -> None:
 def _log_redirect(notice: Notice) -> None:
     """A redirect is not followed; where it leads to, without its query, tells what went wrong."""
     task, outcome = notice.task, notice.outcome
-    if task is None or outcome is None or outcome.status is None or not 300 <= outcome.status < 400:
+    if task is None or outcome is None or not _is_redirect(outcome):
         return
     if _log.isEnabledFor(logging.WARNING):
         location = next((value for name, value in outcome.headers if name.lower() == "location"), "-")
         shown = _word(_without_secrets(location))
         _log.warning("%s", f"{_describe(task)} answered {outcome.status}, not followed; Location: {shown}")
+
+
+def _is_redirect(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.status is not None and 300 <= outcome.status < 400
 
 
 # ---- a backend that is down is said once ---------------------------------------------------------------------------
