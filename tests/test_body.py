@@ -310,3 +310,20 @@ def test_errors_say_what_to_do_and_show_nothing_of_the_body() -> None:
             body.whole(100)
         assert "payload=" in str(caught.value)
         assert "secret" not in str(caught.value)
+
+
+def test_a_body_that_was_copied_once_is_not_read_again():
+    stream = io.BytesIO(b"a=1&b=2")
+    body = SeekableBody(stream, 7)
+    first = body.whole(100)
+    stream.close()
+
+    assert body.whole(7) is first
+
+
+def test_a_smaller_limit_holds_for_a_body_that_was_copied_before():
+    body = SeekableBody(io.BytesIO(b"a=1&b=2"), None)
+    assert body.whole(7) == b"a=1&b=2"
+
+    with pytest.raises(TooLargeError):
+        body.whole(6)

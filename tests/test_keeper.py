@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from taskqueue import keeper as keeper_module
+from taskqueue import kept as kept_module
 from taskqueue import notices, witnesses
 from taskqueue.errors import BackendError, BackendUnavailableError
 from taskqueue.interfaces import Owner, Record, WitnessMark
@@ -116,7 +117,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Journal:
 
 @pytest.fixture
 def keeper(told: Journal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keeper]:
-    monkeypatch.setattr(keeper_module, "PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(kept_module, "PROBE_SECONDS", 0.01)
     keeper = Keeper()
     yield keeper
     keeper.stop()
@@ -158,7 +159,7 @@ def test_a_lease_that_has_lapsed_is_taken_again(
     threadless: Keeper, queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threadless.hold_lease(queue, 1.0)
-    monkeypatch.setattr(keeper_module._Kept, "seconds_since_beat", lambda kept: kept.lease + 1)
+    monkeypatch.setattr(kept_module.Kept, "seconds_since_beat", lambda kept: kept.lease + 1)
     threadless.hold_lease(queue, 1.0)
     assert len(store.journal.entries("beat")) == 2
 
@@ -290,7 +291,7 @@ def test_a_backend_that_fails_before_its_first_beat_is_not_tried_without_a_pause
     threadless: Keeper, queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.errors["beat"] = ZeroDivisionError("a bug")
-    monkeypatch.setattr(keeper_module, "PROBE_SECONDS", 1.0)
+    monkeypatch.setattr(kept_module, "PROBE_SECONDS", 1.0)
     kept = threadless._keep(queue)
     threadless._tend(kept)
     assert threadless._pause_seconds() == 1.0

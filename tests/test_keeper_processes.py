@@ -81,3 +81,33 @@ process_keeper().hold_lease(queue, 1.0)
 def test_at_exit_the_lease_outlives_the_consumers_that_run_under_it() -> None:
     done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.splitlines() == ["consumers stop", "retire"], done.stderr
+
+
+ENDING = """
+import os, threading
+from taskqueue.interfaces import Record
+from taskqueue.keeper import process_keeper
+from taskqueue.queues import Queue
+
+class Store:
+    def beat(self, owner, lease, timeout): pass
+    def publish(self, records, timeout): os.write(1, f"publish {[each.id for each in records]}\\n".encode())
+    def retire(self, owner_id, timeout): os.write(1, b"retire\\n")
+
+queue = Queue(name="mail", backend=Store())
+keeper = process_keeper()
+keeper.hold_lease(queue, 1.0)
+with keeper.publisher._changed:  # so that its thread cannot begin before the fork
+    keeper.publisher.hand_over(queue, [Record(id="a", body=b"")])
+    pid = os.fork()
+    if pid == 0:
+        os._exit(len(process_keeper().publisher) + process_keeper().publisher.hand_over(queue, []) - 1)
+os.write(1, f"child {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\\n".encode())
+"""
+
+
+def test_what_was_handed_over_is_published_at_exit_under_the_lease_and_not_by_a_forked_child() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60, check=False)
+    said = done.stdout.splitlines()
+    assert sorted(said) == ["child 0", "publish ['a']", "retire"], done.stderr
+    assert said[-1] == "retire"

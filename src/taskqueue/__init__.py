@@ -16,6 +16,7 @@ The house follows the road of a task:
 ``consumer``            the way out: threads that replay tasks, judge the outcome and settle it
 ``witnesses``           did it commit? ZODB and SQL databases that can say so afterwards
 ``keeper``              the process's own upkeep: its lease, what it could not publish yet, what is in doubt
+``publisher``           the thread that publishes where a request need not wait for that
 ``record``              a task, its states, its encoding and its seal
 ``interfaces``          the contracts of a backend and of a witness
 ``context``             the request and the task that are active in this thread

@@ -32,11 +32,19 @@ class SeekableBody:
         self._stream = stream
         self._start = stream.tell()
         self._length = length
+        self._whole: bytes | None = None  # several tasks may copy it
 
     def whole(self, limit: int) -> bytes:
         """See ``context.BodySource``."""
         if self._length is not None and self._length > limit:
             raise _too_large(limit)
+        if self._whole is None:
+            self._whole = self._read_all(limit)
+        if len(self._whole) > limit:
+            raise _too_large(limit)
+        return self._whole
+
+    def _read_all(self, limit: int) -> bytes:
         try:
             position = self._stream.tell()
             try:

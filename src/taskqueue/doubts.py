@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Collection, Container, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from . import failpoints, notices, witnesses
 from .errors import RecordError
@@ -171,7 +171,7 @@ class Doubts:
         if decision.verdict is None or decision.verdict == "hold":
             self._tell_doubt(decision, ids)
             return
-        about = {"queue": self._queue.name, "task_ids": tuple(ids)}
+        about: dict[str, Any] = {"queue": self._queue.name, "task_ids": tuple(ids)}
         done = "published" if decision.verdict == "publish" else "discarded"
         if decision.is_torn:
             # Somebody has to mend it: better told twice than by nobody, should this process die in between.

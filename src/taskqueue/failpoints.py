@@ -18,7 +18,7 @@ NAMES = (
     "vote.begun",
     "vote.done",
     "finish.begun",  # storages that sort before us have committed
-    "finish.published",  # published, and nobody has noted it yet
+    "finish.published",  # published, and nobody has noted it yet; perhaps in the thread that publishes
     "abort.begun",
     "abort.done",
     "claim.taken",  # the store has the claim, and its consumer does not know yet

@@ -10,77 +10,31 @@ from __future__ import annotations
 
 import atexit
 import itertools
-import math
 import os
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 
-from . import notices, witnesses
-from .doubts import Doubts, InFlight
+from . import notices, queues, witnesses
+from .doubts import InFlight
 from .errors import BackendError, BackendUnavailableError
+from .failpoints import reach
 from .interfaces import Owner, Record, Verdict
+from .kept import DEFAULT_LEASE, DEFAULT_RENEW, DOUBT_SECONDS, PROBE_SECONDS, Kept
 from .notices import Event
+from .publisher import Publisher
 from .queues import Queue
 
-DEFAULT_LEASE = 60.0
-DEFAULT_RENEW = 15.0
-PROBE_SECONDS = 1.0
+__all__ = ["DEFAULT_LEASE", "DEFAULT_RENEW", "Keeper", "process_keeper"]
+
 PROBE_TIMEOUT = 2.0
 PATIENCE_PART = 6  # of its lease that a renewal may take; threads that hold the interpreter may keep it from going on
-FIRST_BEAT_SECONDS = 0.05
 LAST_TRY_SECONDS = 2.0
-DOUBT_SECONDS = 5.0  # how often the witnesses are asked again
+LOOKING_SECONDS = 1.0  # that whoever looks for a task waits for what is being published
 TIDY_SECONDS = 3600.0
 REDO_BATCH = 100  # records of one call: as many as can be expected to be stored within its time
-
-
-class _Kept:
-    """What the keeper knows of one queue."""
-
-    __slots__ = (
-        "beaten_at",
-        "changes",
-        "consumers",
-        "doubts",
-        "doubts_are_due",
-        "down",
-        "down_reports",
-        "lease",
-        "looked_at",
-        "queue",
-        "redo",
-        "renew",
-        "trouble",
-        "verdicts",
-    )
-
-    def __init__(self, queue: Queue) -> None:
-        self.queue = queue
-        self.consumers: tuple[str, ...] = ()
-        self.lease = DEFAULT_LEASE
-        self.renew = DEFAULT_RENEW
-        self.beaten_at: float | None = None  # monotonic; None before the first beat, and when another is due at once
-        self.changes = 0  # of what a beat says
-        self.down = False
-        self.down_reports = 0  # what began before the last one says nothing against it
-        self.trouble = ""  # an error of our own or of the backend's, told once
-        self.redo: dict[str, Record] = {}
-        self.verdicts: dict[str, Verdict] = {}  # by task id
-        self.doubts = Doubts(queue)
-        self.doubts_are_due = False
-        self.looked_at: float | None = None  # for what is in doubt, monotonic
-
-    def seconds_since_beat(self) -> float:
-        beaten_at = self.beaten_at  # read once: other threads reset it
-        return math.inf if beaten_at is None else time.monotonic() - beaten_at
-
-    def change(self) -> None:
-        """The next beat says something else than the last one: it is due at once."""
-        self.changes += 1
-        self.beaten_at = None
 
 
 class Keeper:
@@ -91,11 +45,12 @@ class Keeper:
         self._pid = os.getpid()
         self._started_at = time.time()
         self._changed = threading.Condition()
-        self._kept: dict[int, _Kept] = {}
+        self._kept: dict[int, Kept] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._tidied_at = time.monotonic()
         self.in_flight = InFlight()
+        self.publisher = Publisher(self._publish_now)
 
     # ---- called by the producer, inside requests ----
 
@@ -123,7 +78,7 @@ class Keeper:
         """A call failed: refuse at once from now on, until a probe succeeds."""
         self._mark_down(self._keep(queue), error)
 
-    def _mark_down(self, kept: _Kept, error: BackendError) -> None:
+    def _mark_down(self, kept: Kept, error: BackendError) -> None:
         """What is not kept any more is not kept again for that."""
         with self._changed:
             already, kept.down = kept.down, True
@@ -131,6 +86,18 @@ class Keeper:
             self._changed.notify_all()
         if not already:
             notices.tell(Event.BACKEND_DOWN, queue=kept.queue.name, detail=str(error))
+
+    def _publish_now(self, queue: Queue, records: list[Record]) -> None:
+        """What was handed over to the publisher's thread; what fails is done again."""
+        try:
+            self.refuse_if_down(queue)
+            queue.backend.publish(records, LAST_TRY_SECONDS)
+            reach("finish.published")
+        except BackendUnavailableError as error:
+            self.report_down(queue, error)
+            self.redo(queue, records, error)
+        except BaseException as error:  # noqa: BLE001  # the thread must outlive any error: the tasks are committed
+            self.redo(queue, records, BackendError(f"publishing failed: {error!r}"))
 
     def redo(self, queue: Queue, records: Sequence[Record], error: BackendError) -> None:
         """These are committed and could not be published: do it again until it succeeds."""
@@ -192,6 +159,8 @@ class Keeper:
             thread = self._thread
         if already:
             return
+        for queue, records in self.publisher.stop(LAST_TRY_SECONDS):
+            self.redo(queue, records, BackendError("the process ends"))
         if thread is not None and thread is not threading.current_thread():
             thread.join(PROBE_TIMEOUT + LAST_TRY_SECONDS)
         for kept in list(self._kept.values()):
@@ -199,6 +168,7 @@ class Keeper:
 
     def forget(self, queue: Queue) -> None:
         """This process uses the queue no more: publish what is left, end the lease."""
+        self.publisher.wait(LAST_TRY_SECONDS)
         with self._changed:
             kept = self._kept.pop(id(queue), None)
         if kept is not None:
@@ -206,14 +176,14 @@ class Keeper:
 
     def unpublished(self) -> int:
         """How many committed tasks wait in this process to be published."""
-        return sum(len(kept.redo) for kept in list(self._kept.values()))
+        return len(self.publisher) + sum(len(kept.redo) for kept in list(self._kept.values()))
 
-    def _keep(self, queue: Queue) -> _Kept:
+    def _keep(self, queue: Queue) -> Kept:
         kept = self._kept.get(id(queue))
         if kept is not None:
             return kept
         with self._changed:
-            kept = self._kept.setdefault(id(queue), _Kept(queue))
+            kept = self._kept.setdefault(id(queue), Kept(queue))
             if self._thread is None and not self._stopping:
                 thread = threading.Thread(target=self._run, name="taskqueue-keeper", daemon=True)
                 thread.start()
@@ -229,7 +199,7 @@ class Keeper:
                 if not self._stopping:
                     self._changed.wait(self._pause_seconds())
 
-    def _tend(self, kept: _Kept) -> None:
+    def _tend(self, kept: Kept) -> None:
         """Renew the lease, catch up, and tell what that showed: a backend that is down or up again, or trouble."""
         reports, is_renewed, trouble = kept.down_reports, False, ""
         try:
@@ -249,11 +219,11 @@ class Keeper:
             notices.tell(Event.CONSUMER_FAILED, queue=kept.queue.name, consumer="keeper", detail=trouble)
         kept.trouble = trouble
 
-    def _renew(self, kept: _Kept) -> None:
+    def _renew(self, kept: Kept) -> None:
         if kept.down or kept.redo or kept.verdicts or kept.seconds_since_beat() >= kept.renew:
             self._beat(kept, PROBE_TIMEOUT if kept.down else max(PROBE_TIMEOUT, kept.lease / PATIENCE_PART))
 
-    def _part(self, kept: _Kept) -> None:
+    def _part(self, kept: Kept) -> None:
         """Do what can be done at once, and let go. The queue is not kept any more: errors are told, and that is all."""
         if kept.down and not (kept.redo or kept.verdicts):
             return  # the lease lapses by itself; a process that ends waits for nothing that is down
@@ -263,18 +233,18 @@ class Keeper:
             except Exception as error:  # noqa: BLE001  # the next one may succeed
                 self._tell_what_is_left(kept, error)
 
-    def _retire(self, kept: _Kept) -> None:
+    def _retire(self, kept: Kept) -> None:
         kept.beaten_at = None  # whoever adds from now on needs another lease
         kept.queue.backend.retire(self.owner_id, LAST_TRY_SECONDS)
 
-    def _tell_what_is_left(self, kept: _Kept, error: Exception) -> None:
+    def _tell_what_is_left(self, kept: Kept, error: Exception) -> None:
         ids = tuple(kept.redo)
         detail = f"{error}; this process lets go of the queue"
         if ids:
             detail += ". What it could not publish stays staged: see taskqueue resolve"
         notices.tell(Event.WARNING, queue=kept.queue.name, task_ids=ids, detail=detail)
 
-    def _beat(self, kept: _Kept, timeout: float) -> None:
+    def _beat(self, kept: Kept, timeout: float) -> None:
         with self._changed:
             changes, lease, consumers = kept.changes, kept.lease, kept.consumers
         owner = Owner(
@@ -294,7 +264,7 @@ class Keeper:
             if kept.changes == changes:  # else what was said is not true any more
                 kept.beaten_at = now
 
-    def _report_up(self, kept: _Kept, reports: int) -> None:
+    def _report_up(self, kept: Kept, reports: int) -> None:
         """It has answered; ``reports`` is how many there were before it was asked."""
         with self._changed:
             if kept.down_reports != reports:
@@ -303,7 +273,7 @@ class Keeper:
         if was_down:
             notices.tell(Event.BACKEND_UP, queue=kept.queue.name)
 
-    def _publish_again(self, kept: _Kept) -> None:
+    def _publish_again(self, kept: Kept) -> None:
         while True:
             with self._changed:
                 records = list(itertools.islice(kept.redo.values(), REDO_BATCH))
@@ -315,7 +285,7 @@ class Keeper:
                     kept.redo.pop(record.id, None)
             notices.tell(Event.PUBLISHED_LATE, queue=kept.queue.name, task_ids=tuple(record.id for record in records))
 
-    def _settle_again(self, kept: _Kept) -> None:
+    def _settle_again(self, kept: Kept) -> None:
         waiting = dict(kept.verdicts)
         for verdict in sorted(set(waiting.values())):
             ids = [task_id for task_id, wanted in waiting.items() if wanted == verdict]
@@ -324,7 +294,7 @@ class Keeper:
                 for task_id in ids:
                     kept.verdicts.pop(task_id, None)
 
-    def _settle_doubts(self, kept: _Kept) -> None:
+    def _settle_doubts(self, kept: Kept) -> None:
         """Ask the witnesses about what is held: when somebody says that there is something, and now and then."""
         now = time.monotonic()
         rests = kept.looked_at is not None and now - kept.looked_at < kept.renew
@@ -332,7 +302,7 @@ class Keeper:
             return
         kept.doubts_are_due, kept.looked_at = False, now
         try:
-            asks_again = kept.doubts.settle(self.in_flight, kept.redo)
+            asks_again = kept.doubts.settle(self.in_flight, _Either(kept.redo, self.publisher))
         except Exception:
             kept.doubts_are_due = True
             raise
@@ -351,16 +321,17 @@ class Keeper:
                 notices.tell(Event.WARNING, detail=f"the {witness.kind} witness is not tidied: {type(error).__name__}")
 
     def _pause_seconds(self) -> float:
-        pause = DEFAULT_RENEW
-        for kept in self._kept.values():
-            if kept.down or kept.redo or kept.verdicts or kept.trouble:
-                pause = min(pause, PROBE_SECONDS)
-            elif kept.beaten_at is None or kept.doubts_are_due:
-                pause = min(pause, FIRST_BEAT_SECONDS)
-            else:
-                rested = 0.0 if kept.looked_at is None else time.monotonic() - kept.looked_at
-                pause = min(pause, max(0.0, kept.renew - max(kept.seconds_since_beat(), rested)))
-        return pause
+        return min((kept.pause_seconds() for kept in self._kept.values()), default=DEFAULT_RENEW)
+
+
+class _Either:
+    """What is in one of two places."""
+
+    def __init__(self, *places: Container[object]) -> None:
+        self._places = places
+
+    def __contains__(self, task_id: object) -> bool:
+        return any(task_id in place for place in self._places)
 
 
 _keeper: Keeper | None = None
@@ -386,6 +357,15 @@ def _forget_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def _publish_first() -> None:
+    """Whoever looks for a task that this process has committed shall see it published."""
+    if _keeper is not None and _keeper._pid == os.getpid():
+        _keeper.publisher.wait(LOOKING_SECONDS)
+
+
+queues.before_looking(_publish_first)
 
 
 def _stop_at_exit() -> None:

@@ -36,11 +36,12 @@ class Queues(Mapping[str, Queue]):
 
     def __init__(self, queues: Mapping[str, Queue]) -> None:
         self._queues = dict(sorted(queues.items()))
+        self._first = next(iter(self._queues.values()), None)
 
     def __getitem__(self, name: str | None) -> Queue:
         """The queue of that name, the first for None. Raises UnknownQueueError."""
-        if name is None and self._queues:
-            return next(iter(self._queues.values()))
+        if name is None and self._first is not None:
+            return self._first
         try:
             return self._queues[name]  # type: ignore[index]  # None without any queue is not found either
         except (KeyError, TypeError):
@@ -124,12 +125,22 @@ def in_use(queues: Queues) -> Queues:
     return queues if _Installed.stand_in is None else _Installed.stand_in(queues)
 
 
+_before_looking: list[Callable[[], object]] = []
+
+
+def before_looking(act: Callable[[], object]) -> None:
+    """Have something done before ``get`` looks: what this process still has under way shall be seen."""
+    _before_looking.append(act)
+
+
 def get(task_id: str, queue: str | None = None) -> Task | None:
     """The task of that id, in one queue or wherever it is; None when it is unknown or gone.
 
     Raises UnknownQueueError, BackendUnavailableError when it is in no queue that can be reached, and RecordError when
     it is there but cannot be read.
     """
+    for act in _before_looking:
+        act()
     origin = active_origin()
     known: Queues = origin.queues if origin is not None and origin.queues is not None else installed()
     unreachable: BackendError | None = None

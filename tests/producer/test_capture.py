@@ -300,3 +300,45 @@ def test_a_captured_task_is_the_same_after_the_store(path, params, sent, body, s
 def _open_first(headers):
     """Headers in the order in which the store gives them back."""
     return tuple(sorted(headers, key=lambda header: record.is_secret_header(header[0])))
+
+
+# ---- several tasks of one request ----
+
+
+def test_the_tasks_of_a_request_share_what_they_copy_of_it():
+    active = origin({"HTTP_HOST": "site", "HTTP_COOKIE": "a=b", "REMOTE_ADDR": "::1"})
+    same = queue()
+    first, second = (task(url, active, same) for url in ("/a", "/b"))
+
+    assert first.headers is second.headers
+    assert first.connection is second.connection
+    assert (first.url, second.url) == ("/a", "/b")
+
+
+def test_headers_that_one_task_is_given_are_not_the_next_ones():
+    active = origin({"HTTP_HOST": "site", "HTTP_COOKIE": "a=b"})
+    same = queue()
+    plain = task("/x", active, same)
+    given_other = task("/x", active, same, given_headers={"Host": "other", "Cookie": None, "X-A": "1"})
+
+    assert given_other.headers == (("Host", "other"), ("X-A", "1"))
+    assert given_other.base_url == "http://other"
+    assert task("/x", active, same) == plain
+
+
+def test_each_queue_copies_by_its_own_rules():
+    active = origin({"HTTP_HOST": "site", "HTTP_COOKIE": "a=b", "CONTENT_TYPE": "text/plain"}, body=b"body")
+    strict, open_one = queue(auth="principal"), queue()
+
+    assert task("/x", active, open_one).headers == (("Host", "site"), ("Cookie", "a=b"))
+    assert task("/x", active, strict).headers == (("Host", "site"),)
+    with_body = task("/x", active, open_one, method="POST")
+    assert with_body.headers == (("Host", "site"), ("Cookie", "a=b"), ("Content-Type", "text/plain"))
+
+
+def test_a_fault_of_the_request_is_told_to_every_task():
+    active = origin({"REMOTE_ADDR": "a\nb"})
+    same = queue()
+    for _ in range(2):
+        with pytest.raises(InvalidTaskError, match="REMOTE_ADDR"):
+            task("/x", active, same)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskqueue.errors import InvalidTaskError
-from taskqueue.producer.headers import HOP_BY_HOP, fold, is_authority, names_credentials, size, task_headers
+from taskqueue.producer import headers
+from taskqueue.producer.headers import HOP_BY_HOP, fold, is_authority, names_credentials, size
 
 TOKEN_CHARACTERS = "abcXYZ019!#$%&'*+.^_`|~-"
 NAMES = st.text(TOKEN_CHARACTERS, min_size=1, max_size=12)
@@ -25,6 +26,11 @@ TASK_NAMES = st.builds(
 FORBIDDEN_NAMES = st.one_of(
     TASK_NAMES, st.sampled_from(sorted(HOP_BY_HOP)), st.sampled_from(["content-length", "Content_Length", "Proxy"])
 )
+
+
+def task_headers(environ, given_headers, listed, with_content, with_credentials=True):
+    found = headers.copied_headers(environ, listed, with_content, with_credentials)
+    return headers.task_headers(found, given_headers, with_credentials)
 
 
 def copied(environ, given_headers=None, listed=None, with_content=False):

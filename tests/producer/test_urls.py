@@ -197,3 +197,14 @@ def test_no_spelling_of_dots_slashes_and_escapes_leads_up(text):
     for _ in range(2):
         decoded = unquote_to_bytes(decoded)
         assert not {b".", b".."} & set(decoded.replace(b"\\", b"/").split(b"/"))
+
+
+@given(st.text("/.%?:&=a~ \\#", max_size=12))
+def test_what_is_taken_at_a_glance_is_what_a_closer_look_would_take(url):
+    def taken(params):
+        try:
+            return task_url(url, params)
+        except InvalidTaskError:
+            return None
+
+    assert taken(None) == taken({})

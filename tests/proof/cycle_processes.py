@@ -143,11 +143,11 @@ def _break_product(how, witnesses):
 def _settle_at_once(take_answer):
     """Hand in what was claimed as done, before it runs."""
 
-    def take(self, finished, answer):
+    def take(self, finished, answer, wanted):
         done = [Settlement(id=each.id, claim_number=each.claim_number, state="done") for each in answer.claimed]
         if done:
             self._backend.exchange(self._keeper.owner_id, self.name, done, 0)
-        take_answer(self, finished, answer)
+        take_answer(self, finished, answer, wanted)
 
     return take
 
@@ -187,6 +187,7 @@ def add(site, cycle, way, tasks, trap):
         manager.abort()
     if way == "fails in finish":
         settled.wait(PATIENCE_SECONDS)
+    process_keeper().publisher.wait(PATIENCE_SECONDS)  # or be killed there
 
 
 def consume_until_killed(site, trap):

@@ -33,6 +33,7 @@ class StillKeeper(keeper.Keeper):
     def __init__(self):
         super().__init__()
         self._thread = threading.current_thread()
+        self.publisher.stop(0.0)  # the requests publish
 
     def tend(self, queue):
         """Renew the lease, publish and settle what could not be, and look into what is in doubt."""

@@ -8,11 +8,13 @@ import contextlib
 import shutil
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import psycopg
 
 from taskqueue.backends.local import LocalQueue
 from taskqueue.backends.postgresql import PostgreSQLQueue
+from taskqueue.backends.postgresql_server import Herald
 from taskqueue.backends.redis import RedisQueue
 from taskqueue.backends.sqlite import SQLiteQueue
 from taskqueue.interfaces import Reclaimed
@@ -131,10 +133,12 @@ class PostgreSQLStore(RedisStore):
         postgresql_queues.empty(self._url)
         self._connection = self._used.enter_context(psycopg.connect(self._url, autocommit=True))
         self._used.enter_context(postgresql_clock.clock_of_this_process())
+        # What the server says of itself is asked with every beat, and is the same each time.
+        self._used.enter_context(mock.patch.object(Herald, "tell"))
         return self
 
     def clear(self):
-        self._connection.execute(f"TRUNCATE {', '.join(postgresql_queues.TABLES)}")
+        self._connection.execute(postgresql_queues.CLEAR)
 
     def open(self, name):
         return PostgreSQLQueue(name=name, url=self._url)

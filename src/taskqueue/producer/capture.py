@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..body import SeekableBody
 from ..context import BodySource, Origin
 from ..errors import InvalidTaskError, PayloadLostError
 from ..queues import Queue
-from ..record import Principal, Task
+from ..record import Headers, Principal, Task
 from . import arguments, headers, urls
 from .arguments import CURRENT, Current, Pairs, Payload
 
@@ -53,37 +53,34 @@ def capture(
 
     Raises InvalidTaskError: TooLargeError for sizes, PayloadLostError for a body that is gone.
     """
-    environ: Mapping[str, str] = origin.environ if origin is not None else {}
     method = arguments.checked_method(method)
     body_origin = origin if payload is CURRENT and method in arguments.METHODS_WITH_BODY else None
-    given = list(arguments.pairs(given_headers, "headers"))
-    with_credentials = queue.auth != "principal"
-    task_headers = headers.task_headers(
-        environ, given, queue.copy_headers, body_origin is not None, with_credentials=with_credentials
-    )
-    by_name = dict(task_headers)
+    common = _common(origin, queue, body_origin is not None)
+    given = list(arguments.pairs(given_headers, "headers")) if given_headers is not None else []
+    if given:
+        common = _with_given(common, given, origin)
     task_url = urls.task_url(url, params)
     task = Task(
         id=task_id,
         queue=queue.name,
         method=method,
-        url=task_url if rehost is None else rehost(environ, task_url),
-        headers=task_headers,
+        url=task_url if rehost is None else rehost({} if origin is None else origin.environ, task_url),
+        headers=common.headers,
         payload=_copied_body(body_origin, queue.payload_limit)
         if isinstance(payload, Current)
         else arguments.payload_bytes(method, payload),
-        base_url=_configured_base_url(queue, by_name) if origin is None else _base_url(environ, by_name.get("Host")),
-        connection=_connection(environ, queue.copy_remote_user),
+        base_url=common.base_url,
+        connection=common.connection,
         # Credentials that were given are somebody's whom nobody knows here.
-        principal=None if with_credentials and headers.names_credentials(given) else principal,
+        principal=None if given and queue.auth != "principal" and headers.names_credentials(given) else principal,
         priority=arguments.checked_priority(priority),
         due=arguments.due_time(delay, eta, now),
         max_attempts=arguments.checked_max_attempts(max_attempts),
         parent_id=parent_id,
-        trace=_trace(by_name),
+        trace=common.trace,
         added_at=now,
     )
-    _refuse_too_large(task, queue)
+    _refuse_too_large(task, common.headers_size, queue)
     return task
 
 
@@ -101,6 +98,64 @@ def origin_of(request: Any) -> Origin:
     strings = {key: value for key, value in environ.items() if isinstance(key, str) and isinstance(value, str)}
     live: Any = environ
     return Origin(environ=strings, live_environ=live, body=_body_of(environ))
+
+
+# ---- what the tasks of a request have in common ------------------------------------------------------------------
+
+
+class _Common(NamedTuple):
+    """What tasks get of their request when ``add`` is given no headers: the same each time, so it is made once."""
+
+    copied: headers.Copied
+    headers: Headers
+    headers_size: int
+    base_url: str
+    connection: dict[str, str]
+    trace: str | None
+    queue: Queue  # kept alive: it is known by its identity
+
+
+def _common(origin: Origin | None, queue: Queue, with_content: bool) -> _Common:
+    if origin is None:
+        return _common_of(None, queue, with_content)
+    key = (id(queue), with_content)
+    common: _Common | None = origin.captured.get(key)
+    if common is None:
+        common = origin.captured[key] = _common_of(origin, queue, with_content)
+    return common
+
+
+def _common_of(origin: Origin | None, queue: Queue, with_content: bool) -> _Common:
+    environ: Mapping[str, str] = origin.environ if origin is not None else {}
+    with_credentials = queue.auth != "principal"
+    copied = headers.copied_headers(environ, queue.copy_headers, with_content, with_credentials)
+    return _made(copied, tuple(copied.values()), _connection(environ, queue.copy_remote_user), origin, queue)
+
+
+def _with_given(common: _Common, given: Pairs, origin: Origin | None) -> _Common:
+    with_credentials = common.queue.auth != "principal"
+    task_headers = headers.task_headers(common.copied, given, with_credentials)
+    return _made(common.copied, task_headers, common.connection, origin, common.queue)
+
+
+def _made(
+    copied: headers.Copied, task_headers: Headers, connection: dict[str, str], origin: Origin | None, queue: Queue
+) -> _Common:
+    by_name = dict(task_headers)
+    return _Common(
+        copied=copied,
+        headers=task_headers,
+        headers_size=headers.size(task_headers),
+        base_url=_configured_base_url(queue, by_name)
+        if origin is None
+        else _base_url(origin.environ, by_name.get("Host")),
+        connection=connection,
+        trace=_trace(by_name) if "Traceparent" in by_name else None,
+        queue=queue,
+    )
+
+
+# ---- one by one --------------------------------------------------------------------------------------------------
 
 
 def _copied_body(origin: Origin | None, limit: int) -> bytes | None:
@@ -185,17 +240,18 @@ def _trace(by_name: Mapping[str, str]) -> str | None:
     return value if _TRACEPARENT.fullmatch(value) and len(value) <= 512 else None
 
 
-def _refuse_too_large(task: Task, queue: Queue) -> None:
-    arguments.refuse_too_large(
-        "payload has",
-        len(task.payload or b""),
-        queue.payload_limit,
-        "payload_limit",
-        "keep the data elsewhere and send a reference to it",
-    )
+def _refuse_too_large(task: Task, headers_size: int, queue: Queue) -> None:
+    if task.payload is not None:
+        arguments.refuse_too_large(
+            "payload has",
+            len(task.payload),
+            queue.payload_limit,
+            "payload_limit",
+            "keep the data elsewhere and send a reference to it",
+        )
     arguments.refuse_too_large(
         "headers have",
-        headers.size(task.headers),
+        headers_size,
         queue.header_limit,
         "header_limit",
         "remove some with headers={'Name': None}, list those to copy in copy_headers",

@@ -36,8 +36,18 @@ from ..notices import Event
 from ..queues import Queue
 from ..record import Envelope, Task, encode_part
 from .budget import BUDGET_SECONDS, Budget
+from .company import Company
 from .groups import Entry, each_of, grouped
-from .handing_over import discard_later, hold_later, is_published, joins, redo, report, see_that_they_are_there
+from .handing_over import (
+    discard_later,
+    hold_later,
+    is_durable,
+    is_published,
+    joins,
+    redo,
+    report,
+    see_that_they_are_there,
+)
 
 HOOK_ROUNDS = 10  # so often our hook steps behind those that were registered later
 
@@ -71,9 +81,9 @@ class TaskDataManager:
         self._hook_rounds = 0
         self._has_begun = False  # to commit; neighbours may have voted
         self._leases_end_at = math.inf  # monotonic: nobody can have taken this process for dead before
-        self._marking = witnesses.Marking((), ())
-        self._marked: list[Any] = []  # the data managers that the marks account for
-        self._is_alone = False  # nothing durable takes part: our finish is the commit
+        self._has_joining = False  # something that is added in the application's own transaction
+        self._has_handed_over = False  # to the thread that publishes
+        self._company = Company(current, self._transaction_id)
         self._in_doubt: list[Queue] = []  # where something was held, and the witnesses are to be asked
         self._budget = Budget(BUDGET_SECONDS)
 
@@ -99,6 +109,7 @@ class TaskDataManager:
         """Add one task to the transaction."""
         self._see_that_hook_is_pending()
         self._entries.append(Entry(queue, record, task))
+        self._has_joining = self._has_joining or joins(queue)
         if self._sent and self._has_prepared_neighbours():
             self._stage()  # what they prepare may be committed by others, should this process die before our vote
 
@@ -131,7 +142,7 @@ class TaskDataManager:
         """Stage what was added since the hook; from here on this transaction may commit."""
         reach("vote.begun")
         self._enlist()
-        self._take_newcomers_for_strangers()
+        self._company.take_newcomers_for_strangers()
         self._stage()
         self._phase = _Phase.VOTED
         reach("vote.done")
@@ -144,11 +155,12 @@ class TaskDataManager:
         reach("finish.begun")
         entries = self._end()
         try:
-            if self._is_alone:
+            if self._company.is_alone:
                 self._commit_alone(entries)
             else:
                 each_of(grouped(entries), self._publish, redo)
-            reach("finish.published")
+            if not self._has_handed_over:
+                reach("finish.published")
         finally:
             self._is_settled()
         for entry in entries:
@@ -178,11 +190,11 @@ class TaskDataManager:
             return
         reach("hook.begun")
         self._enlist()
-        self._leave_marks()
+        self._company.leave_marks()
         reach("hook.marked")
         # Where nothing durable takes part, there are no locks that a slow backend could have others wait for, so the
         # vote stages: whoever joins until then is not missed.
-        if self._marking.marks or self._marking.strangers:
+        if self._company.is_known:
             self._stage()
         reach("hook.staged")
 
@@ -198,6 +210,8 @@ class TaskDataManager:
 
     def _enlist(self) -> None:
         """Add in the application's own transaction what goes into its own database: there is nothing to settle."""
+        if not self._has_joining:
+            return
         for queue, records in grouped(each for each in self._entries if joins(each.queue)):
             new = [record for record in records if record.id not in self._staged]
             if new:
@@ -213,17 +227,11 @@ class TaskDataManager:
 
     def _take_lease(self, queue: Queue) -> None:
         try:
-            with self._budget.spend() as seconds_left:
+            with self._budget as seconds_left:
                 process_keeper().hold_lease(queue, seconds_left())
         except BackendUnavailableError as error:
             report(queue, error)
             raise
-
-    def _leave_marks(self) -> None:
-        """Have the witnesses mark the transaction. What is staged already went with what was marked then."""
-        company = witnesses.company(self._transaction)
-        self._marking = witnesses.leave_marks(self._transaction_id, self._transaction, company)
-        self._marked = company
 
     def _stage(self) -> None:
         keeper = process_keeper()
@@ -232,15 +240,15 @@ class TaskDataManager:
             Envelope(
                 transaction_id=self._transaction_id,
                 owner=keeper.owner_id,
-                witnesses=self._marking.marks,
-                strangers=self._marking.strangers,
+                witnesses=self._company.marking.marks,
+                strangers=self._company.marking.strangers,
             )
         )
         left = (each for each in self._entries if each.record.id not in self._staged and not joins(each.queue))
         for queue, records in grouped(left):
             ids = [record.id for record in records]
             try:
-                with self._budget.spend() as seconds_left:
+                with self._budget as seconds_left:
                     self._leases_end_at = min(self._leases_end_at, keeper.hold_lease(queue, seconds_left()))
                     self._sent.update(ids)
                     queue.backend.stage(records, envelope, keeper.owner_id, seconds_left())
@@ -250,26 +258,15 @@ class TaskDataManager:
             reach("stage.sent")
             self._staged.update(ids)
 
-    def _take_newcomers_for_strangers(self) -> None:
-        """Somebody may have joined since the marks were left, and commits without one. Nobody joins after the vote.
-
-        What is staged already has an envelope that does not tell of them; it has marks or strangers of its own, and
-        those decide: at worst a torn commit goes by what committed in the databases that were marked.
-        """
-        if not self._marking.marks and not self._marking.strangers:
-            # Who only read when the hook was called may have written since.
-            self._marking = witnesses.leave_marks(self._transaction_id, self._transaction, self._marked)
-        known = {id(each) for each in self._marked}
-        newcomers = [each for each in witnesses.company(self._transaction) if id(each) not in known]
-        self._marking = self._marking.joined_by(newcomers)
-        self._is_alone = not self._marking.marks and not self._marking.strangers
-
     # ---- after the commit
 
     def _publish(self, queue: Queue, records: list[Record]) -> None:
         keeper = process_keeper()
         if joins(queue):
             queue.backend.notify()
+            return
+        if self._company.tells_of_us and is_durable(queue) and keeper.publisher.hand_over(queue, records):
+            self._has_handed_over = True
             return
         try:
             self._publish_now(queue, records)
@@ -281,7 +278,7 @@ class TaskDataManager:
 
     def _publish_now(self, queue: Queue, records: list[Record]) -> None:
         process_keeper().refuse_if_down(queue)
-        with self._budget.spend() as seconds_left:
+        with self._budget as seconds_left:
             queue.backend.publish(records, seconds_left())
 
     def _commit_alone(self, entries: list[Entry]) -> None:
@@ -318,7 +315,7 @@ class TaskDataManager:
     def _retract(self) -> None:
         """The transaction has aborted, or lets go of this data manager. Once that is over, no tasks are left."""
         reach("abort.begun")
-        in_doubt = (self._phase is _Phase.VOTED and not self._is_alone) or self._is_prepared_elsewhere()
+        in_doubt = (self._phase is _Phase.VOTED and not self._company.is_alone) or self._is_prepared_elsewhere()
         entries = self._end()
         try:
             if in_doubt:
@@ -344,9 +341,7 @@ class TaskDataManager:
 
     def _has_prepared_neighbours(self) -> bool:
         """Whether such take part that have prepared their commits, or are about to."""
-        return self._has_begun and any(
-            each.sortKey() < self.sortKey() and witnesses.is_fenced(each) for each in self._marked
-        )
+        return self._has_begun and self._company.has_prepared_before(self.sortKey())
 
     def _discard(self, entries: Iterable[Entry]) -> None:
         sent = [entry for entry in entries if entry.record.id in self._sent]
@@ -364,7 +359,7 @@ class TaskDataManager:
         ids = [record.id for record in records]
         try:
             keeper.refuse_if_down(queue)
-            with self._budget.spend() as seconds_left:
+            with self._budget as seconds_left:
                 if verdict == "discard":
                     queue.backend.discard(ids, seconds_left())
                 else:

@@ -15,6 +15,11 @@ def joins(queue: Queue) -> bool:
     return "joins" in queue.backend.capabilities
 
 
+def is_durable(queue: Queue) -> bool:
+    """Whether its tasks outlive the process: otherwise they are lost with it, whatever a witness knows."""
+    return "durable" in queue.backend.capabilities
+
+
 def is_published(queue: Queue, records: list[Record]) -> bool:
     """Whether the store has begun to publish them. One that cannot be asked has not."""
     try:

@@ -1,0 +1,71 @@
+"""What the keeper knows of one queue. Values, and what follows from them: it does nothing, and asks nobody."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from .doubts import Doubts
+from .interfaces import Record, Verdict
+from .queues import Queue
+
+DEFAULT_LEASE = 60.0
+DEFAULT_RENEW = 15.0
+DOUBT_SECONDS = 5.0  # how often the witnesses are asked again
+PROBE_SECONDS = 1.0
+FIRST_BEAT_SECONDS = 0.05
+
+
+class Kept:
+    """One queue that this process uses."""
+
+    __slots__ = (
+        "beaten_at",
+        "changes",
+        "consumers",
+        "doubts",
+        "doubts_are_due",
+        "down",
+        "down_reports",
+        "lease",
+        "looked_at",
+        "queue",
+        "redo",
+        "renew",
+        "trouble",
+        "verdicts",
+    )
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.consumers: tuple[str, ...] = ()
+        self.lease = DEFAULT_LEASE
+        self.renew = DEFAULT_RENEW
+        self.beaten_at: float | None = None  # monotonic; None before the first beat, and when another is due at once
+        self.changes = 0  # of what a beat says
+        self.down = False
+        self.down_reports = 0  # what began before the last one says nothing against it
+        self.trouble = ""  # an error of our own or of the backend's, told once
+        self.redo: dict[str, Record] = {}
+        self.verdicts: dict[str, Verdict] = {}  # by task id
+        self.doubts = Doubts(queue)
+        self.doubts_are_due = False
+        self.looked_at: float | None = None  # for what is in doubt, monotonic
+
+    def seconds_since_beat(self) -> float:
+        beaten_at = self.beaten_at  # read once: other threads reset it
+        return math.inf if beaten_at is None else time.monotonic() - beaten_at
+
+    def change(self) -> None:
+        """The next beat says something else than the last one: it is due at once."""
+        self.changes += 1
+        self.beaten_at = None
+
+    def pause_seconds(self) -> float:
+        """How long it can be left alone."""
+        if self.down or self.redo or self.verdicts or self.trouble:
+            return PROBE_SECONDS
+        if self.beaten_at is None or self.doubts_are_due:
+            return FIRST_BEAT_SECONDS
+        rested = 0.0 if self.looked_at is None else time.monotonic() - self.looked_at
+        return max(0.0, self.renew - max(self.seconds_since_beat(), rested))
