@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from taskqueue.backends.deadlines import Deadline
 from taskqueue.backends.redis_faults import LostError, explain
 from taskqueue.errors import BackendUnavailableError
 
@@ -280,6 +281,21 @@ def test_what_a_connection_left_behind_is_not_read_by_the_next_call(queue, serve
     assert claim_one(queue).id == task_id
 
 
+@pytest.mark.parametrize("read_before", [False, True], ids=["in the socket", "in the buffer"])
+def test_a_reply_that_nobody_asked_for_is_not_taken_for_another(queue, server, read_before):
+    task_id = publish(queue, record())
+    deadline = Deadline(DEADLINE)
+    wire = queue._link._pool.borrow(deadline)
+    wire.send(["ECHO", "one"], deadline)
+    wire.send(["ECHO", "two"], deadline)
+    if read_before:
+        wire._has_come(deadline, None)
+        wire._replies.feed(b"$3\r\none\r\n")
+    wait_until(lambda: wire.is_stale)
+    queue._link._pool.give_back(wire)
+    assert claim_one(queue).id == task_id
+
+
 @pytest.mark.parametrize(("act", "times"), [(WRITES["publish"], 2), (READS["get"], 2), (WRITES["exchange"], 1)])
 def test_what_may_be_repeated_is_repeated_once(queue, monkeypatch, act, times):
     sent = []
@@ -294,19 +310,19 @@ def test_what_may_be_repeated_is_repeated_once(queue, monkeypatch, act, times):
 
 
 def test_no_more_connections_are_kept_than_are_used(queue, server):
-    begin = threading.Barrier(12)
+    begin = threading.Barrier(24)
 
     def use():
         begin.wait(DEADLINE)
         for _ in range(20):
             len(queue)
 
-    threads = [threading.Thread(target=use) for _ in range(12)]
+    threads = [threading.Thread(target=use) for _ in range(24)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(DEADLINE)
-    assert len(queue._link._idle) <= 8
-    wait_until(lambda: 1 <= len(server.clients()) <= 8)  # the server sees the others go a moment later
+    assert len(queue._link._pool._idle) <= 16
+    wait_until(lambda: 1 <= len(server.clients()) <= 16)  # the server sees the others go a moment later
     queue.close()
-    assert queue._link._idle == []
+    assert queue._link._pool._idle == []

@@ -4,6 +4,8 @@ import textwrap
 
 import pytest
 
+from taskqueue.backends import redis_listener, redis_pool
+
 from .crowds import Crowds
 from .making import beat, claim_one, publish, record
 from .processes import Child, Fork, held_by_another_thread
@@ -95,7 +97,7 @@ def test_a_child_that_forgets_its_queue_does_not_end_its_parents_listener(server
     queue.close()
 
 
-@pytest.mark.parametrize("lock", ["_hints._given", "_link._lock", "_listener._lock", "_watch._lock", "_herald._lock"])
+@pytest.mark.parametrize("lock", ["_hints._given", "_link._pool._lock", "_watch._lock", "_herald._lock"])
 def test_a_child_does_not_inherit_a_held_lock(queue, lock):
     publish(queue, record())
     held = queue
@@ -110,5 +112,18 @@ def test_a_child_does_not_inherit_a_held_lock(queue, lock):
         queue.close()
 
     with held_by_another_thread(held):
+        child = Fork(use)
+    child.end()
+
+
+@pytest.mark.parametrize("module", [redis_pool, redis_listener])
+def test_a_child_does_not_inherit_a_held_lock_of_what_queues_share(server, module):
+    def use():
+        queue = Opener(unix_socket_path=server.socket_path)("another")
+        beat(queue)
+        queue.wait(0, 0.0)
+        queue.close()
+
+    with held_by_another_thread(module._lock):
         child = Fork(use)
     child.end()

@@ -5,7 +5,7 @@ TASKQUEUE_FAULTS says how often each call is to fail; CI asks for some, a longer
 
 import pytest
 
-from taskqueue.backends import redis_link, redis_listener
+from taskqueue.backends import redis_listener, redis_pool
 
 from .fault_proxy import FaultProxy
 from .faulty_network import FaultyNetwork, attempt
@@ -52,7 +52,7 @@ class TestRedisBehindAFaultyNetwork(FaultyNetwork):
 def test_a_connection_that_was_idle_for_long_is_not_used_again(queue, proxy, monkeypatch):
     publish(queue, record())
     proxy.swallow()
-    monkeypatch.setattr(redis_link, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(redis_pool, "IDLE_SECONDS", 0.0)
     queue.publish([record()], 1.0)
     assert len(queue) == 2
 

@@ -174,6 +174,7 @@ def ended(threads):
 
 
 def test_a_listener_ends_when_its_queue_is_closed(open_queue):
+    assert ended(listeners())
     before = listeners()
     queue = open_queue()
     queue.wait(0, 0.0)
@@ -186,6 +187,7 @@ def test_a_listener_ends_when_its_queue_is_closed(open_queue):
 
 
 def test_a_listener_ends_with_a_queue_that_nobody_closed(server):
+    assert ended(listeners())
     queue = Opener(**server.address)()
     before = listeners()
     queue.wait(0, 0.0)

@@ -106,7 +106,7 @@ class RedisQueue(TaskQueue):
 
     def _start(self) -> None:
         self._hints = Hints()
-        self._listener = Listener(self._link.open, self._keyspace.channel, self._hints)
+        self._listener = Listener(self._link.address, self._keyspace.channel, self._hints)
         self._watch = Watch()
         self._herald = Herald(self._link, self.name)
         self._end_of_listener = weakref.finalize(self, self._listener.stop)
@@ -137,9 +137,16 @@ class RedisQueue(TaskQueue):
     def publish(self, records: Sequence[Record], timeout: float) -> None:
         deadline = Deadline(timeout)
         for first in range(0, len(records), PORTION):
-            arguments = redis_records.new_records(records[first : first + PORTION])
-            self._run("publish", *arguments, timeout=deadline.remaining(), repeat=True)
+            self._publish(records[first : first + PORTION], deadline)
         self._hints.give()
+
+    def _publish(self, records: Sequence[Record], deadline: Deadline) -> None:
+        """Most are staged: their ids are enough. The whole records follow if not all of them were."""
+        ids = encode_ids(record.id for record in records)
+        published = self._run("settle", "publish", *ids, timeout=deadline.remaining(), repeat=True)
+        if published < len(ids):
+            arguments = redis_records.new_records(records)
+            self._run("publish", *arguments, timeout=deadline.remaining(), repeat=True)
 
     def now(self, timeout: float) -> float:
         return self._read(float, self._run("clock", timeout=timeout, repeat=True))

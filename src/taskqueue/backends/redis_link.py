@@ -1,4 +1,4 @@
-"""This process's connections to one Redis server: lent, bounded, thrown away after trouble, and renewed.
+"""One queue's way to its Redis server: calls, repeated and redirected where that is sound, and what went wrong.
 
 A call is one round trip. It ends with its deadline, connecting included. Whatever goes wrong becomes a
 BackendUnavailableError of one line that names the server and what to do, and never a password. Knows no tasks.
@@ -6,8 +6,6 @@ BackendUnavailableError of one line that names the server and what to do, and ne
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +13,13 @@ from ..errors import BackendUnavailableError
 from .deadlines import Deadline
 from .redis_address import Address
 from .redis_faults import LostError, RefusedError, ServerRefusedError, explain
+from .redis_pool import Pool, pool_of
 from .redis_scripts import Keyspace, Script
 
 if TYPE_CHECKING:
     from .redis_wire import Wire
 
 DEFAULT_TIMEOUT = 5.0  # of calls that are given none
-# A firewall may have dropped what was silent for long, without telling either end: it is not used again.
-IDLE_SECONDS = 10.0
-IDLE_CONNECTIONS = 8
 REDIRECTIONS = 3
 # After these, the server is another one, or will be: nothing that is connected to it is worth keeping.
 _FAREWELLS = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN"})
@@ -35,12 +31,12 @@ class Link:
     def __init__(self, address: Address, keyspace: Keyspace) -> None:
         self.address = address
         self._keyspace = keyspace
-        self._start()
+        self.start_in_child()
 
-    def _start(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: list[Wire] = []
-        self._node: Address | None = None  # where the cluster keeps this queue
+    def start_in_child(self) -> None:
+        """Begin, or begin again in a forked child."""
+        self._pool = pool_of(self.address)  # of another node, where a cluster keeps this queue there
+        self._has_joined = False
 
     def run(
         self, script: Script, arguments: Sequence[Any] = (), timeout: float = DEFAULT_TIMEOUT, *, repeat: bool = False
@@ -55,35 +51,20 @@ class Link:
         """One command that changes nothing. Raises ServerRefusedError when the server does not let us ask."""
         return self._call(command, timeout, None, repeat=True)
 
-    def open(self, deadline: Deadline) -> Wire:
-        """A connection of one's own."""
-        from .redis_wire import Wire  # noqa: PLC0415  # redis-py is loaded when it is needed
-
-        address = self._node or self.address
-        try:
-            return Wire.open(address, deadline)
-        except RefusedError as error:
-            raise self._refusal(error) from None
-        except LostError as error:
-            self.forget_idle()
-            raise self._trouble(str(error)) from None
-
     def close(self) -> None:
-        """Close what is idle; it opens again when needed."""
-        self.forget_idle()
+        """Close what is idle, if no other queue uses it; it opens again when needed."""
+        self._pool.leave(self)
+        self._has_joined = False
 
     def forget_idle(self) -> None:
         """Close what is idle, and look for the queue where the configuration says."""
-        with self._lock:
-            idle, self._idle, self._node = self._idle, [], None
-        for wire in idle:
-            wire.close()
+        self._pool.forget_idle()
+        self._use(self.address)
 
-    def start_in_child(self) -> None:
-        """In a forked child: open connections of its own."""
-        for wire in self._idle:
-            wire.close()  # closes this process's end only
-        self._start()
+    def _use(self, address: Address) -> None:
+        self._pool.leave(self)
+        self._pool = pool_of(address)
+        self._has_joined = False
 
     # ---- one call ----
 
@@ -91,7 +72,8 @@ class Link:
         deadline = Deadline(timeout)
         redirections = 0
         while True:
-            wire = self._borrow(deadline)
+            pool = self._pool
+            wire = self._borrow(pool, deadline)
             try:
                 return self._exchange(wire, command, in_full, deadline)
             except RefusedError as error:
@@ -104,6 +86,8 @@ class Link:
                 if not repeat or not deadline.remaining():
                     raise self._trouble(str(error)) from None
                 repeat = False
+            finally:
+                pool.give_back(wire)
 
     def _exchange(self, wire: Wire, command: Sequence[Any], in_full: Sequence[Any] | None, deadline: Deadline) -> Any:
         try:
@@ -113,39 +97,25 @@ class Link:
                 raise
             # The server was restarted, or its scripts were flushed: the whole text makes it known again.
             return wire.call(in_full, deadline)
-        finally:
-            self._give_back(wire)
 
-    def _borrow(self, deadline: Deadline) -> Wire:
-        oldest = time.monotonic() - IDLE_SECONDS
-        while True:
-            with self._lock:
-                wire = self._idle.pop() if self._idle else None
-            if wire is None:
-                return self.open(deadline)
-            if wire.used_at >= oldest and not wire.is_stale:
-                return wire
-            wire.close()
-
-    def _give_back(self, wire: Wire) -> None:
-        if not wire.is_open:
-            return
-        wire.used_at = time.monotonic()
-        with self._lock:
-            if len(self._idle) < IDLE_CONNECTIONS:
-                self._idle.append(wire)
-                return
-        wire.close()
+    def _borrow(self, pool: Pool, deadline: Deadline) -> Wire:
+        if not self._has_joined:
+            pool.join(self)
+            self._has_joined = True
+        try:
+            return pool.borrow(deadline)
+        except RefusedError as error:
+            raise self._refusal(error) from None
+        except LostError as error:
+            self.forget_idle()
+            raise self._trouble(str(error)) from None
 
     # ---- what went wrong ----
 
     def _move(self, text: str) -> None:
         """Go to the node of the cluster that has this queue: ``text`` is a slot and ``host:port``."""
         host, _, port = text.rpartition(" ")[2].rpartition(":")
-        self.forget_idle()
-        if port.isdigit():
-            with self._lock:
-                self._node = self.address.at_node(host.strip("[]"), int(port))
+        self._use(self.address.at_node(host.strip("[]"), int(port)) if port.isdigit() else self.address)
 
     def _refusal(self, error: RefusedError) -> BackendUnavailableError:
         if error.code in _FAREWELLS:

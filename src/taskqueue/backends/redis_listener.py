@@ -1,4 +1,5 @@
-"""Listens for hints that other processes publish, and passes them on to those who wait in this one. Knows no tasks.
+"""Listens for hints that other processes publish, and passes them on to those who wait in this one: one connection and
+one thread for each server, whichever queues listen there. Knows no tasks.
 
 Hints may be missed, and nothing depends on them: whoever waits polls behind them. The listener connects again for ever.
 """
@@ -6,14 +7,20 @@ Hints may be missed, and nothing depends on them: whoever waits polls behind the
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import select
+import socket
 import threading
-from collections.abc import Callable
+import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .deadlines import Deadline
 from .hints import Hints
-from .redis_faults import LostError
+from .redis_address import Address
+from .redis_faults import LostError, RefusedError
+from .redis_pool import pool_of
 
 if TYPE_CHECKING:
     from .redis_wire import Wire
@@ -27,67 +34,148 @@ LONGEST_PAUSE_SECONDS = 5.0
 
 
 class Listener:
-    """One daemon thread with a connection of its own, from the first ``start`` until ``stop``; may be started again."""
+    """One queue's ear: from the first ``start`` until ``stop``; may be started again."""
 
-    def __init__(self, open_wire: Callable[[Deadline], Wire], channel: str, hints: Hints) -> None:
-        self._open_wire = open_wire
-        self._channel = channel
+    def __init__(self, address: Address, channel: str, hints: Hints) -> None:
+        self._address = address
+        self._channel = channel.encode()
         self._hints = hints
-        self._lock = threading.Lock()
-        self._stopped: threading.Event | None = None  # of the thread that runs
-        self._wire: Wire | None = None
-        self._pause = FIRST_PAUSE_SECONDS
+        self._station: _Station | None = None
 
     def start(self) -> None:
         """Start listening; does nothing when it listens already."""
-        if self._stopped is not None:
-            return
-        with self._lock:
-            if self._stopped is None:
-                stopped = threading.Event()
-                thread = threading.Thread(
-                    target=self._run, args=(stopped,), name="taskqueue-redis-listener", daemon=True
-                )
-                with contextlib.suppress(RuntimeError):  # the interpreter is ending, and starts no more threads
-                    thread.start()
-                    self._stopped = stopped
+        if self._station is None:
+            self._station = station = _station_of(self._address)
+            station.order(True, self._channel, self._hints)
 
     def stop(self) -> None:
-        """Stop listening. May come twice, or before ``start``."""
-        with self._lock:
-            stopped, self._stopped = self._stopped, None
-            if stopped is not None:
-                stopped.set()
-            if self._wire is not None:
-                self._wire.interrupt()
+        """Stop listening. May come twice, or before ``start``, and from within a garbage collection: takes no lock."""
+        station, self._station = self._station, None
+        if station is not None:
+            station.order(False, self._channel, self._hints)
 
-    def _run(self, stopped: threading.Event) -> None:
+
+class _Station:
+    """One daemon thread with a connection of its own, as long as anybody listens."""
+
+    def __init__(self, address: Address) -> None:
+        self._pool = pool_of(address)
+        # Whether to listen, to what, for whom. The thread alone looks at them, so that nobody else needs the lock.
+        self._orders: deque[tuple[bool, bytes, Hints]] = deque()
+        self._lock = threading.Lock()
+        self._is_running = False
+        self._waker, self._woken = socket.socketpair()
+        self._waker.setblocking(False)
+        self._woken.setblocking(False)
+        weakref.finalize(self, _close, self._waker, self._woken).atexit = False
+        # The thread's own.
+        self._listening: dict[bytes, list[Hints]] = {}
+        self._asked: set[bytes] = set()  # the channels that the connection was asked for
+        self._heard: set[bytes] = set()  # those that the server has confirmed
         self._pause = FIRST_PAUSE_SECONDS
-        while not stopped.is_set():
+        self._wire: Wire | None = None
+
+    def order(self, wanted: bool, channel: bytes, hints: Hints) -> None:
+        """Listen to a channel for somebody, or no more."""
+        self._orders.append((wanted, channel, hints))
+        with contextlib.suppress(OSError):  # it is full, and so it will be read
+            self._waker.send(b"!")
+        if wanted:
+            with self._lock:
+                self._start()
+
+    def _start(self) -> None:
+        if not self._is_running:
+            thread = threading.Thread(target=self._run, name="taskqueue-redis-listener", daemon=True)
+            with contextlib.suppress(RuntimeError):  # the interpreter is ending, and starts no more threads
+                thread.start()
+                self._is_running = True
+
+    def forget(self) -> None:
+        """In a forked child: close this process's end, and leave the parent's as it is."""
+        if self._wire is not None:
+            self._wire.close()
+        _close(self._waker, self._woken)
+
+    # ---- the thread ----
+
+    def _run(self) -> None:
+        self._pause = FIRST_PAUSE_SECONDS
+        while not self._is_over():
             try:
-                self._listen(stopped)
+                self._listen()
             except Exception:  # noqa: BLE001  # who works with the server tells what is wrong with it; this one comes back
                 # Not all processes of a site shall come back in the same moment.
-                stopped.wait(self._pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret depends on it
+                self._rest(self._pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret depends on it
                 self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
 
-    def _listen(self, stopped: threading.Event) -> None:
-        wire = self._open_wire(Deadline(CONNECT_TIMEOUT))
+    def _is_over(self) -> bool:
+        """Whether nobody listens any more; then the thread is as good as gone."""
         with self._lock:
-            if not stopped.is_set():
-                self._wire = wire
+            self._take_orders()
+            self._is_running = bool(self._listening)
+            return not self._is_running
+
+    def _take_orders(self) -> None:
+        with contextlib.suppress(OSError):  # there is nothing
+            self._woken.recv(4096)
+        while self._orders:
+            wanted, channel, hints = self._orders.popleft()
+            those = self._listening.setdefault(channel, [])
+            if wanted:
+                those.append(hints)
+                if channel in self._heard:
+                    hints.give()
+            elif hints in those:
+                those.remove(hints)
+            if not those:
+                del self._listening[channel]
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, but not for an ear that nobody needs any more."""
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
+        poll.poll(seconds * 1000)
+
+    def _listen(self) -> None:
+        self._asked, self._heard = set(), set()
+        self._wire = wire = self._pool.open(Deadline(CONNECT_TIMEOUT))
         try:
-            wire.send(["SUBSCRIBE", self._channel], Deadline(CONNECT_TIMEOUT))
-            while not stopped.is_set():
-                self._pass_on(wire.receive(Deadline(CHECK_SECONDS)) or self._check(wire))
+            while self._listening:
+                self._tune(wire)
+                self._hear(wire)
+                if self._orders:
+                    self._take_orders()
         finally:
-            with self._lock:
-                if self._wire is wire:
-                    self._wire = None
+            self._wire = None
             wire.close()
+
+    def _tune(self, wire: Wire) -> None:
+        """Ask for what is wanted, and for no more of what is not. One command each: one that is refused spoils none."""
+        wanted = self._listening.keys()
+        if wanted == self._asked:
+            return
+        for verb, channels in (("SUBSCRIBE", wanted - self._asked), ("UNSUBSCRIBE", self._asked - wanted)):
+            for channel in channels:
+                wire.send([verb, channel], Deadline(CONNECT_TIMEOUT))
+        self._asked = set(wanted)
+        self._heard &= wanted
+
+    def _hear(self, wire: Wire) -> None:
+        begun = Deadline(CHECK_SECONDS)
+        try:
+            said = wire.receive(begun, self._woken)
+            if said is None and begun.remaining() <= 0:
+                said = self._check(wire)
+        except RefusedError as error:
+            if error.code != "NOPERM":
+                raise
+            return  # this user may not listen to that channel; it is asked for again after the next silence
+        self._pass_on(said)
 
     def _check(self, wire: Wire) -> Any:
         """See that the server is still there, when nothing has come for a while. Returns what it says."""
+        self._asked = set(self._heard)
         wire.send(["PING"], Deadline(CHECK_TIMEOUT))
         said = wire.receive(Deadline(CHECK_TIMEOUT))
         if said is None:
@@ -95,9 +183,41 @@ class Listener:
         return said
 
     def _pass_on(self, said: Any) -> None:
-        kind = said[0] if isinstance(said, list) and said else b""
+        kind, channel = (said[0], said[1]) if isinstance(said, list) and len(said) > 1 else (b"", b"")
         if kind == b"subscribe":
             self._pause = FIRST_PAUSE_SECONDS
+            self._heard.add(channel)
         if kind in {b"subscribe", b"message"}:
             # Until now nobody listened: there may have been hints before.
-            self._hints.give()
+            for hints in self._listening.get(channel, ()):
+                hints.give()
+
+
+def _close(*sockets: socket.socket) -> None:
+    for each in sockets:
+        each.close()
+
+
+_lock = threading.Lock()
+_stations: weakref.WeakValueDictionary[Address, _Station] = weakref.WeakValueDictionary()
+
+
+def _station_of(address: Address) -> _Station:
+    """The one of a server, as long as somebody listens there."""
+    with _lock:
+        station = _stations.get(address)
+        if station is None:
+            station = _stations[address] = _Station(address)
+        return station
+
+
+def _start_in_child() -> None:
+    # The thread is the parent's, as its connection is.
+    global _lock, _stations  # noqa: PLW0603  # the module has one of each
+    _lock = threading.Lock()
+    left, _stations = list(_stations.values()), weakref.WeakValueDictionary()
+    for station in left:
+        station.forget()
+
+
+os.register_at_fork(after_in_child=_start_in_child)

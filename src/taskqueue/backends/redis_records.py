@@ -1,11 +1,12 @@
 """Records, settlements and answers as they travel to and from the Lua scripts. Knows no connection.
 
-What is told of tasks comes in three parts: the lengths of everything, the progresses, and all the bytes in one piece.
+What is told of tasks comes in columns: ids, progresses, bodies, secrets, outcomes, envelopes.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import msgspec
 from ..interfaces import Exchanged, Record, Settlement
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
-_PARTS = 5  # of a record: id, body, secrets, outcome, envelope
+_ARRAY = struct.Struct(">BI")  # the head of a MessagePack array
 
 
 class _Progress(msgspec.Struct, array_like=True):
@@ -35,7 +36,6 @@ class _Progress(msgspec.Struct, array_like=True):
 
 
 _progress_decoder = msgspec.msgpack.Decoder(_Progress)
-_raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _progresses_decoder = msgspec.msgpack.Decoder(list[_Progress])
 _encoder = msgspec.msgpack.Encoder()
 
@@ -92,9 +92,9 @@ def settlements(given: Sequence[Settlement]) -> list[bytes]:
 
 def exchanged(answer: Sequence[Any]) -> Exchanged:
     """What an exchange told."""
-    refused, suspects_wait, next_due, paused, *told = answer
+    refused, suspects_wait, next_due, paused, claimed = answer
     return Exchanged(
-        claimed=tuple(records(told)),
+        claimed=tuple(records(claimed)),
         refused=tuple(decode_ids(refused)),
         suspects_wait=bool(suspects_wait),
         next_due=float(next_due) if next_due else None,
@@ -102,34 +102,28 @@ def exchanged(answer: Sequence[Any]) -> Exchanged:
     )
 
 
-def records(told: Sequence[Any]) -> list[Record]:
+def records(columns: Sequence[Any]) -> list[Record]:
     """Records as the store tells them. Raises msgspec.MsgspecError or ValueError for what are none."""
-    lengths, progresses, data = told
-    if not lengths:
+    ids, progresses, bodies, secrets, outcomes, envelopes = columns
+    if not ids:
         return []
-    sizes = [int(word) for word in lengths.split()]
-    found, start = [], 0
-    for index, progress in enumerate(_progresses(progresses)):
-        parts: list[bytes | None] = []
-        for size in sizes[index * _PARTS : (index + 1) * _PARTS]:
-            parts.append(None if size < 0 else data[start : start + size])
-            start += max(0, size)
-        found.append(_record(progress, *parts))
-    return found
+    nothing = [None] * len(ids)
+    rows = zip(_progresses(progresses), ids, bodies, secrets, outcomes or nothing, envelopes or nothing, strict=True)
+    return [_record(*row) for row in rows]
 
 
-def _progresses(packed: bytes) -> Sequence[_Progress | None]:
+def _progresses(packed: Sequence[bytes]) -> Sequence[_Progress | None]:
     """All progresses; None for one that somebody else has written: it spoils no other."""
-    try:
-        return _progresses_decoder.decode(packed)
-    except msgspec.ValidationError:
-        return [_progress(each) for each in _raw_decoder.decode(packed)]
+    try:  # all at once costs a third of one by one
+        return _progresses_decoder.decode(_ARRAY.pack(0xDD, len(packed)) + b"".join(packed))
+    except msgspec.DecodeError:
+        return [_progress(each) for each in packed]
 
 
-def _progress(packed: msgspec.Raw) -> _Progress | None:
+def _progress(packed: bytes) -> _Progress | None:
     try:
         return _progress_decoder.decode(packed)
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         return None
 
 
@@ -144,7 +138,7 @@ def _record(
     if progress is None or not _WHOLE_NUMBER.fullmatch(progress.priority):
         # With no body it is told as unreadable, and keeps nobody from running.
         return Record(id=decode_text(task_id or b""), body=b"")
-    return Record(
+    record = Record(
         id=decode_text(task_id or b""),
         body=body or b"",
         secrets=secrets,
@@ -153,16 +147,21 @@ def _record(
         state=progress.state,
         claim_number=progress.claim_number,
         attempts=progress.attempts,
-        deaths=progress.deaths,
-        suspect=bool(progress.suspect),
         owner=progress.owner,
         consumer=progress.consumer,
-        envelope=envelope or b"",
-        outcome=outcome or b"",
         staged_at=progress.staged_at or None,
         published_at=progress.published_at or None,
         first_claimed_at=progress.first_claimed_at or None,
         claimed_at=progress.claimed_at or None,
+    )
+    if not (progress.deaths or progress.suspect or progress.finished_at or outcome or envelope):
+        return record  # as most that are claimed: with more than fifteen keywords, Python takes five times as long
+    return msgspec.structs.replace(
+        record,
+        deaths=progress.deaths,
+        suspect=bool(progress.suspect),
+        envelope=envelope or b"",
+        outcome=outcome or b"",
         finished_at=progress.finished_at or None,
     )
 

@@ -1,15 +1,18 @@
-"""One connection to a Redis server, and the only place where redis-py is used: it connects, logs in, and reads replies.
+"""One connection to a Redis server, and the only place where redis-py is used: it connects and logs in.
 
-redis-py's own retries, timeouts and pools are left out. Every wait ends with the deadline that the caller gives; only
-a reply that keeps coming may take longer. Whatever goes wrong becomes one of two errors: the server said no, or the
-connection is lost and nobody knows what the server did.
+From then on its socket is used as it is: one call is one ``send``, and one ``recv`` if the reply is short. Every wait
+ends with the deadline that the caller gives; only a reply that keeps coming may take longer. Whatever goes wrong
+becomes one of two errors: the server said no, or the connection is lost and nobody knows what the server did.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
+import select
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -42,9 +45,12 @@ from redis.retry import Retry
 from .deadlines import Deadline
 from .redis_address import Address
 from .redis_faults import LostError, RefusedError
+from .redis_replies import Argument, NoReplyError, pack, replies
 
 OLDEST_VERSION = 7
-Argument = bytes | str | int | float
+FIRST_BYTES = 16 * 1024  # most replies are shorter
+MORE_BYTES = 256 * 1024
+PATIENCE_STEP_SECONDS = 0.02  # a wait may end so much after its deadline
 
 # redis-py tells these by their classes, and most of them without the code.
 _CODES: tuple[tuple[type[Exception], str], ...] = (
@@ -69,7 +75,15 @@ class Wire:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection  # redis-py's; it publishes types for half of its methods
+        self._socket: socket.socket = connection._sock  # there is no public way to have it
+        self._is_encrypted = isinstance(self._socket, ssl.SSLSocket)
+        self._patience = 0.0  # seconds, as the socket knows it
+        self._replies = replies()
+        self._was_long = False  # the last reply; each piece less is a wait for the GIL less
+        self.is_open = True
         self.used_at = 0.0  # monotonic; kept by whoever lends it
+        if not self._is_encrypted:
+            self._socket.settimeout(None)
 
     @classmethod
     def open(cls, address: Address, deadline: Deadline) -> Wire:
@@ -101,16 +115,16 @@ class Wire:
         """Send one command, and return its reply, of bytes, integers, lists and None."""
         try:
             self._send(arguments, deadline)
-            self._set_patience(deadline)
-            return self._connection.read_response()
-        except (RedisError, OSError, ValueError) as error:
-            failed = _translated(error)
-            if not isinstance(error, ResponseError):
-                self.close()
-            raise failed from None
+            reply = self._receive(deadline)
+        except (OSError, NoReplyError) as error:
+            self.close()
+            raise _translated(error) from None
         except BaseException:
             self.close()  # a reply may be under way, and must not answer the next call
             raise
+        if isinstance(reply, RefusedError):
+            raise reply
+        return reply
 
     # ---- for whoever listens ----
 
@@ -118,63 +132,100 @@ class Wire:
         """Send one command whose replies come when they come."""
         try:
             self._send(arguments, deadline)
-        except (RedisError, OSError, ValueError) as error:
+        except (OSError, NoReplyError) as error:
             self.close()
             raise _translated(error) from None
 
-    def receive(self, deadline: Deadline) -> Any:
-        """The next reply, None when none has come by then."""
+    def receive(self, deadline: Deadline, waker: socket.socket | None = None) -> Any:
+        """The next reply, None when none has come by then, or when there is something to be read from ``waker``."""
         try:
-            if not self.is_open:
-                raise redis.ConnectionError("it was closed")
-            if not self._connection.can_read(timeout=deadline.remaining()):
-                return None
-            self._set_patience(Deadline(deadline.remaining() + 1.0))  # it has begun to come
-            return self._connection.read_response()
-        except (RedisError, OSError, ValueError) as error:
+            reply = self._replies.gets()
+            if reply is False:
+                if not self._has_come(deadline, waker):
+                    return None
+                reply = self._receive(Deadline(deadline.remaining() + 1.0))  # it has begun to come
+        except (OSError, NoReplyError) as error:
             self.close()
             raise _translated(error) from None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can be used: redis-py closes it after some errors, and would open it again by itself."""
-        return self._connection._sock is not None
+        if isinstance(reply, RefusedError):
+            raise reply
+        return reply
 
     @property
     def is_stale(self) -> bool:
         """Whether there is something to be read although nothing was asked: the server has closed it, or worse."""
         try:
-            return not self.is_open or bool(self._connection.can_read(timeout=0))
-        except (RedisError, OSError, ValueError):
+            if self._replies.gets() is not False:
+                return True
+            if self._is_encrypted:
+                self._patience = 0.0
+                return bool(self._connection.can_read(timeout=0))
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except (RedisError, OSError, ValueError, NoReplyError):
             return True
+        return True
 
     def interrupt(self) -> None:
         """End the connection under a thread that uses it; that one gets an error, and closes it."""
-        used: socket.socket | None = self._connection._sock  # as above
-        if used is not None:
-            with contextlib.suppress(OSError):
-                used.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close it. In a forked child this closes the child's end only, and leaves the parent's as it is."""
+        self.is_open = False
         self._connection.disconnect()
 
     # ---- within ----
 
     def _send(self, arguments: Sequence[Argument], deadline: Deadline) -> None:
-        packed = b"".join(self._connection.pack_command(*arguments))
+        packed = pack(arguments)
         self._set_patience(deadline)
         # In one piece: the timeout of a socket counts for each piece.
-        self._connection.send_packed_command([packed], check_health=False)
+        self._socket.sendall(packed)
+
+    def _receive(self, deadline: Deadline) -> Any:
+        size = MORE_BYTES if self._was_long else FIRST_BYTES
+        received = 0
+        while (reply := self._replies.gets()) is False:
+            self._set_patience(deadline)
+            data = self._socket.recv(size)
+            if not data:
+                raise ConnectionResetError(0, "Connection closed by server")
+            self._replies.feed(data)
+            received += len(data)
+            size = MORE_BYTES
+            deadline = Deadline(max(deadline.remaining(), 1.0))
+        self._was_long = received > FIRST_BYTES
+        return reply
+
+    def _has_come(self, deadline: Deadline, waker: socket.socket | None) -> bool:
+        if self._is_encrypted and self._socket.pending():  # type: ignore[attr-defined]  # it is an SSLSocket
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        if waker is not None:
+            poll.register(waker, select.POLLIN)
+        ready = [number for number, _ in poll.poll(math.ceil(deadline.remaining() * 1000))]
+        return self._socket.fileno() in ready
 
     def _set_patience(self, deadline: Deadline) -> None:
-        found: socket.socket | None = self._connection._sock  # there is no public way to bound one call
         remaining = deadline.remaining()
-        if found is None:
-            raise redis.ConnectionError("it was closed")
+        if not self.is_open:
+            raise ConnectionResetError(0, "it was closed")
         if remaining <= 0:
-            raise redis.TimeoutError("its time has passed")
-        found.settimeout(remaining)
+            raise TimeoutError
+        if remaining <= self._patience <= remaining + PATIENCE_STEP_SECONDS:
+            return
+        if self._is_encrypted:
+            self._socket.settimeout(remaining)
+            return
+        # The kernel's own timeout: with Python's there would be a poll before each send and each recv.
+        self._patience = remaining + PATIENCE_STEP_SECONDS / 2
+        words = struct.pack("ll", int(self._patience), int(self._patience % 1 * 1e6) + 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, words)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, words)
 
     def _greet(self, deadline: Deadline) -> None:
         """See that the server is new enough. One that does not let us ask is taken as it is."""
@@ -233,9 +284,11 @@ def _in_thread(action: Callable[[], None]) -> None:
 def _translated(error: Exception) -> RefusedError | LostError:
     if isinstance(error, (RefusedError, LostError)):
         return error
+    if isinstance(error, NoReplyError):
+        return RefusedError("NOTREDIS", str(error))
     if code := _code_of(error):
         return RefusedError(code, str(error).removeprefix(f"{code} "))
-    if isinstance(error, (redis.TimeoutError, TimeoutError)):
+    if isinstance(error, (redis.TimeoutError, TimeoutError, BlockingIOError)):
         return LostError("it has not answered in time")
     return LostError(_words_of(error))
 

@@ -1,4 +1,4 @@
 #!lua flags=no-writes,allow-oom
 -- Returns the time by which tasks are due.
 -- keys: meta
-return string.format('%.17g', NOW)
+return NOW_TEXT

@@ -6,7 +6,7 @@
 -- Returns the refused ids, whether a suspect waits, the seconds until the next is due, whether the queue is paused, and
 -- what is claimed.
 local owner, consumer, wanted, alone = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
-local refused, gives_back = {}, false
+local refused, gives_back, was_claimed = {}, false, false
 
 local function settle(id, state, delay, attempts, wipe, started, outcome)
   local task = tasks[id]
@@ -94,6 +94,7 @@ local function claim(ids)
       break
     end
     bytes = bytes + task[SIZE]
+    was_claimed = was_claimed or task[CLAIM_NUMBER] ~= 0
     leave(id, task)
     task[CLAIM_NUMBER] = task[CLAIM_NUMBER] + 1
     task[OWNER], task[CONSUMER] = owner, consumer
@@ -120,4 +121,5 @@ if #chosen == #claimed and #claimed < wanted and not hungry then
   redis.call('HSET', KEY.meta, 'hungry', '1')
 end
 local suspects_wait = redis.call('ZCARD', KEY.suspects) > 0 and 1 or 0
-return {refused, suspects_wait, next_due(), paused and 1 or 0, records_of(claimed, false)}
+-- What nobody has claimed before has no outcome.
+return {refused, suspects_wait, next_due(), paused and 1 or 0, records_of(claimed, was_claimed, false)}

@@ -14,4 +14,4 @@ for _, key in ipairs({KEY.staged, KEY.running}) do
     from = owner and '(' .. owner .. '\1'
   until not member
 end
-return {string.format('%.17g', NOW), redis.call('HGETALL', KEY.owners), holders}
+return {NOW_TEXT, redis.call('HGETALL', KEY.owners), holders}

@@ -19,4 +19,4 @@ for _, id in ipairs(known(ids)) do
     held[#held + 1] = field
   end
 end
-return {string.format('%.17g', NOW), held}
+return {NOW_TEXT, held}

@@ -14,6 +14,7 @@ local paused, hungry = meta[2] == '1', meta[3] == '1'
 
 local time = redis.call('TIME')
 local NOW = tonumber(time[1]) + tonumber(time[2]) / 1e6
+local NOW_TEXT = string.format('%.17g', NOW) -- as Redis would write it, each time anew
 
 local SLICE = 4000 -- Lua passes no more arguments than some 8,000 at once
 
@@ -87,10 +88,12 @@ local function load(ids)
     end
   end
   ask('HMGET', KEY.progress, missing, function(id, found)
-    local is_sound, task = pcall(unpacked, found)
-    if is_sound and task then
-      packed[id] = found
-      tasks[id] = task
+    if found then
+      local is_sound, task = pcall(unpacked, found)
+      if is_sound and task then
+        packed[id] = found
+        tasks[id] = task
+      end
     end
   end)
 end
@@ -137,28 +140,33 @@ local function leave(id, task)
   end
 end
 
+-- A time as a score.
+local function moment(at)
+  return at == NOW and NOW_TEXT or at
+end
+
 -- Put a task into a state, and into the sets of it.
 local function enter(id, task, state)
   task[STATE] = state
   tasks[id], changed[id] = task, task
   if state == 'staged' then
-    put('ZADD', KEY.staged, 0, task[OWNER] .. '\0' .. id)
+    put('ZADD', KEY.staged, '0', task[OWNER] .. '\0' .. id)
   elseif state == 'running' then
-    put('ZADD', KEY.running, 0, task[OWNER] .. '\0' .. task[CONSUMER] .. '\0' .. id)
+    put('ZADD', KEY.running, '0', task[OWNER] .. '\0' .. task[CONSUMER] .. '\0' .. id)
   else
-    put('ZADD', KEY[state], 0, id)
+    put('ZADD', KEY[state], '0', id)
   end
   if state == 'held' then
-    put('ZADD', KEY.held_by, 0, task[OWNER] .. '\0' .. id)
+    put('ZADD', KEY.held_by, '0', task[OWNER] .. '\0' .. id)
   elseif state == 'ready' then
     put('ZADD', task[SUSPECT] == 1 and KEY.suspects or KEY.line, -tonumber(task[PRIORITY]), id)
-    put('ZADD', KEY.since, math.max(task[PUBLISHED_AT], task[DUE]), id)
+    put('ZADD', KEY.since, moment(math.max(task[PUBLISHED_AT], task[DUE])), id)
   elseif state == 'scheduled' then
     put('ZADD', KEY.due, task[DUE], id)
   elseif state == 'done' then
-    put('ZADD', KEY.done_at, task[FINISHED_AT], id)
+    put('ZADD', KEY.done_at, moment(task[FINISHED_AT]), id)
   elseif state == 'dead' then
-    put('ZADD', KEY.dead_at, task[FINISHED_AT], id)
+    put('ZADD', KEY.dead_at, moment(task[FINISHED_AT]), id)
   end
 end
 
@@ -243,28 +251,20 @@ local function is_in_the_name_of(owner, ...)
   return false
 end
 
--- Whole records: the lengths of their parts as text, their progresses as a MessagePack array, their parts.
-local function records_of(ids, has_envelopes)
-  if #ids == 0 then
-    return '', '', ''
-  end
-  local keys = {KEY.body, KEY.secrets, KEY.outcome, has_envelopes and KEY.envelope}
-  local columns = {}
-  for index, key in ipairs(keys) do
-    columns[index] = key and redis.call('HMGET', key, unpack(ids)) or {}
-  end
-  local lengths, progresses, parts = {}, {struct.pack('>BI4', 0xdd, #ids)}, {}
+-- Whole records, in columns: ids, progresses, bodies, secrets, outcomes, envelopes. What is missing is false. The parts
+-- go out as they came: Lua goes over each byte of each string that it makes, so that putting them together costs more
+-- than all the rest of a claim.
+local function records_of(ids, with_outcomes, has_envelopes)
+  local progresses = {}
   for index, id in ipairs(ids) do
-    local secrets = columns[2][index]
-    local record = {id, columns[1][index] or '', secrets or '', columns[3][index] or '', ''}
-    if has_envelopes then
-      record[5] = columns[4][index] or ''
-    end
-    for place, part in ipairs(record) do
-      lengths[#lengths + 1] = place == 3 and not secrets and -1 or #part
-      parts[#parts + 1] = part
-    end
-    progresses[#progresses + 1] = packed[id]
+    progresses[index] = packed[id]
   end
-  return table.concat(lengths, ' '), table.concat(progresses), table.concat(parts)
+  local columns = {ids, progresses, {}, {}, {}, {}}
+  if #ids > 0 then
+    columns[3] = redis.call('HMGET', KEY.body, unpack(ids))
+    columns[4] = redis.call('HMGET', KEY.secrets, unpack(ids))
+    columns[5] = with_outcomes and redis.call('HMGET', KEY.outcome, unpack(ids)) or {}
+    columns[6] = has_envelopes and redis.call('HMGET', KEY.envelope, unpack(ids)) or {}
+  end
+  return columns
 end
