@@ -6,12 +6,15 @@ does everything to sockets; tests leave it actions.
 
 import contextlib
 import queue
+import re
 import select
 import socket
 import struct
 import threading
 import time
 
+_SYNC = b"S\0\0\0\4"  # PostgreSQL: the end of what is to be done together
+_ABOUT_TASKS = re.compile(rb"taskqueue_(task|stage|publish|settle|claim|promote)")
 STEP_SECONDS = 0.01  # of a slow line
 DEADLINE = 20.0
 
@@ -23,7 +26,9 @@ def runs_a_script(said):
 
 def commits_tasks(said):
     """Whether what was said to PostgreSQL ends a transaction that matters; what finds the queue, and hints, pass."""
-    return b"COMMIT\0" in said and b"taskqueue_" in said and b"taskqueue_meta" not in said and b"pg_notify" not in said
+    is_hint = b"pg_notify" in said or b"taskqueue_hint" in said
+    matters = _ABOUT_TASKS.search(said) is not None or (b"taskqueue_" in said and not is_hint)
+    return matters and said.endswith(_SYNC) and b"taskqueue_meta" not in said
 
 
 class FaultProxy:

@@ -1,12 +1,22 @@
 """Makes statements go by this process's ``time.time`` in place of the server's clock, so that a test can turn it."""
 
 import contextlib
+import functools
 import time
 from unittest import mock
 
+from taskqueue.backends.postgresql_statements import Statement
 from taskqueue.backends.postgresql_wire import Wire
 
 SERVERS_CLOCK = "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+TURNED_CLOCK = "CAST(current_setting('taskqueue_test.now') AS double precision)"
+TURN = Statement("turn", "SELECT set_config('taskqueue_test.now', $1, true)", ("now",), is_often=True)
+
+
+@functools.cache
+def turned(statement):
+    """The same statement by the other clock; its text does not change with the time, so that it is planned as ever."""
+    return statement._replace(text=statement.text.replace(SERVERS_CLOCK, TURNED_CLOCK))
 
 
 @contextlib.contextmanager
@@ -14,10 +24,10 @@ def clock_of_this_process():
     """Within, all queues of this process go by its clock."""
     run = Wire.run
 
-    def run_turned(wire, statements, deadline):
-        now = f"CAST({time.time()!r} AS double precision)"
-        turned = [(each._replace(text=each.text.replace(SERVERS_CLOCK, now)), given) for each, given in statements]
-        return run(wire, turned, deadline)
+    def run_turned(wire, statements, deadline, afterwards=()):
+        calls = [(turned(statement), given) for statement, given in statements]
+        _, *answers = run(wire, [(TURN, {"now": repr(time.time())}), *calls], deadline, afterwards)
+        return answers
 
     with mock.patch.object(Wire, "run", run_turned):
         yield

@@ -190,9 +190,9 @@ while True:
 def test_an_idle_consumer_writes_nothing(queue, monkeypatch):
     numbers, run_in_wire = [], Wire.run
 
-    def run_and_ask(wire, statements, deadline):
+    def run_and_ask(wire, statements, deadline, afterwards=()):
         ask = Statement("ask", "SELECT pg_current_xact_id_if_assigned()::text", ())
-        *answers, told = run_in_wire(wire, [*statements, (ask, {})], deadline)
+        *answers, told = run_in_wire(wire, [*statements, (ask, {})], deadline, afterwards)
         numbers.append(told[0][0])
         return answers
 
@@ -213,30 +213,89 @@ def test_an_exchange_is_one_round_trip(queue, monkeypatch, settled):
     claimed = claim(queue, settled)
     trips, run_in_wire = [], Wire.run
 
-    def watch(wire, statements, deadline):
+    def watch(wire, statements, deadline, afterwards=()):
         if threading.current_thread() is threading.main_thread():  # another one gives hints
             trips.append([statement.verb for statement, _ in statements])
-        return run_in_wire(wire, statements, deadline)
+        return run_in_wire(wire, statements, deadline, afterwards)
 
     monkeypatch.setattr(Wire, "run", watch)
     settlements = [Settlement(id=each.id, claim_number=1, state="done") for each in claimed]
     assert len(queue.exchange(OWNER, CONSUMER, settlements, 30).claimed) == 30
     first = "settle_claims" if settled else "promote"
-    assert [trip for trip in trips if trip != ["find_queue"]] == [[first, "claim", "look"]]
+    assert [trip for trip in trips if trip != ["find_queue"]] == [[first, "claim"]]
 
 
-def test_no_setting_and_no_statement_outlives_a_transaction(queue):
-    publish(queue, record())
-    hand_in(queue, claim_one(queue), "done")
-    prepared = "SELECT count(*) FROM pg_prepared_statements"
-    ask = f"SELECT ({prepared}), (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')"
-    assert queue._link.run(Statement("ask", ask, ()), 5.0) == [(0, 0)]
-    wire = queue._link._borrow(Deadline(5.0))
+def settings_of(queue):
+    """What a session has set, and how many statements it has prepared."""
+    ask = (
+        "SELECT count(*), current_setting('statement_timeout'), current_setting('lock_timeout'),"
+        " current_setting('default_transaction_isolation'), current_setting('enable_seqscan')"
+        " FROM pg_prepared_statements"
+    )
+    wire = queue._link.pool.borrow(queue._link, Deadline(5.0))
     pgconn = wire._connection.pgconn
     pgconn.exit_pipeline_mode()
-    assert pgconn.exec_(b"SHOW statement_timeout").get_value(0, 0) == b"0"
-    assert pgconn.exec_(b"SHOW lock_timeout").get_value(0, 0) == b"0"
+    result = pgconn.exec_(ask.encode())
+    found = [result.get_value(0, column).decode() for column in range(5)]
     wire.close()
+    queue._link.pool.give_back(wire)
+    return found
+
+
+def test_what_runs_often_is_planned_once_on_a_connection_that_is_ours_alone(queue):
+    for _ in range(3):
+        publish(queue, record())
+        hand_in(queue, claim_one(queue), "done")
+    prepared, patience, lock_patience, isolation, scans = settings_of(queue)
+    assert 4 <= int(prepared) <= 12
+    assert patience != "0"
+    assert lock_patience != "0"
+    assert (isolation, scans) == ("read committed", "off")
+
+
+def test_plans_that_were_made_for_an_empty_table_read_no_whole_queue(queue, open_queue):
+    def work():
+        stage(queue, given := record())
+        publish(queue, given)
+        hand_in(queue, claim_one(queue), "done")
+
+    for _ in range(3):
+        work()
+    other = open_queue("other")  # the same connections
+    others = [record() for _ in range(3000)]
+    stage(other, *others)
+    publish(other, *others)
+    claimed = claim(other, 100)
+    publish(queue, *(record() for _ in range(1000)))
+    given = [Settlement(id=each.id, claim_number=1, state="done") for each in claimed]
+    taken_in = ["settle_claims", "claim"]
+    read = []
+    run_in_wire = Wire.run
+
+    fetched = Statement("ask", "SELECT sum(idx_tup_fetch + seq_tup_read)::bigint FROM pg_stat_xact_user_tables", ())
+
+    def watch(wire, statements, deadline, afterwards=()):
+        calls = [(fetched, {}), *statements, (fetched, {})]
+        before, *answers, after = run_in_wire(wire, calls, deadline, afterwards)
+        if [statement.verb for statement, _ in statements] == taken_in:
+            read.append(after[0][0] - before[0][0])
+        return answers
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Wire, "run", watch)
+        assert other.exchange(OWNER, CONSUMER, given, 100).refused == ()
+    assert len(read) == 1
+    assert read[0] < 1000, "a hundred settled, a hundred claimed, and not much beside"
+
+
+def test_a_statement_that_the_server_has_lost_is_planned_again(queue):
+    publish(queue, record())
+    claim_one(queue)
+    queue._link.run(Statement("forget", "DEALLOCATE ALL", ()), 5.0)
+    publish(queue, record())
+    claimed = claim_one(queue)
+    queue._link.run(Statement("forget", "DEALLOCATE ALL", ()), 5.0)
+    assert hand_in(queue, claimed, "done").refused == ()
 
 
 # ---- forks ---------------------------------------------------------------------------------------------------------

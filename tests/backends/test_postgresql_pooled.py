@@ -2,6 +2,7 @@
 
 import textwrap
 
+import psycopg
 import pytest
 
 from taskqueue.consumer import Consumer
@@ -14,7 +15,7 @@ from ..making_records import make_task
 from ..serving import wait_until
 from .contract import ContractSmoke
 from .crowds import Crowds
-from .making import beat, publish
+from .making import beat, claim_one, hand_in, publish, record
 from .pgbouncer_server import Pooler
 from .postgresql_clock import clock_of_this_process
 from .postgresql_queues import Opener, empty
@@ -50,6 +51,19 @@ class TestPooledPostgreSQL(ContractSmoke):
             yield opener
 
 
+def test_nothing_is_set_and_nothing_prepared_for_longer_than_a_transaction(opener, postgresql, url):
+    queue = opener()
+    for _ in range(5):
+        publish(queue, record())
+        hand_in(queue, claim_one(queue), "done")
+    ask = (
+        "SELECT (SELECT count(*) FROM pg_prepared_statements), current_setting('statement_timeout'),"
+        " current_setting('enable_seqscan')"
+    )
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:  # the pooler has two to give
+        assert {connection.execute(ask).fetchone() for _ in range(4)} == {(0, "0", "on")}
+
+
 def test_a_task_that_another_process_adds_is_found_by_polling(opener, postgresql):
     """Whether a hint comes is a matter of luck here; the task runs all the same."""
     consuming, adding = opener(), opener()
@@ -66,8 +80,8 @@ def test_a_task_that_another_process_adds_is_found_by_polling(opener, postgresql
         beat(adding)
         ids = []
         for _ in range(5):
-            record = encode(make_task(queue="default", method="GET", payload=None), Keyring())
-            ids.append(publish(adding, record))
+            encoded = encode(make_task(queue="default", method="GET", payload=None), Keyring())
+            ids.append(publish(adding, encoded))
             wait_until(lambda: len(ran) == len(ids))
         assert ran == ids
     finally:

@@ -5,7 +5,7 @@ TASKQUEUE_FAULTS says how often each call is to fail; CI asks for some, a longer
 
 import pytest
 
-from taskqueue.backends import postgresql_link
+from taskqueue.backends import postgresql_pool
 
 from .fault_proxy import FaultProxy, commits_tasks
 from .faulty_network import FaultyNetwork, attempt
@@ -53,7 +53,7 @@ class TestPostgreSQLBehindAFaultyNetwork(FaultyNetwork):
 def test_a_connection_that_was_idle_for_long_is_not_used_again(queue, proxy, monkeypatch):
     publish(queue, record())
     proxy.swallow()
-    monkeypatch.setattr(postgresql_link, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(postgresql_pool, "IDLE_SECONDS", 0.0)
     queue.publish([record()], 1.0)
     assert len(queue) == 2
 

@@ -33,7 +33,7 @@ from . import postgresql_statements as statements
 from .deadlines import Deadline
 from .hints import Hints
 from .postgresql_address import address_of
-from .postgresql_hints import Crier, Listener, channel_of
+from .postgresql_hints import Cry, channel_of
 from .postgresql_link import DEFAULT_TIMEOUT, Call, Link
 from .postgresql_owners import Overseer
 from .postgresql_rows import storable
@@ -70,14 +70,12 @@ class PostgreSQLQueue(TaskQueue):
     def _start(self) -> None:
         self._own: set[str] = set()  # owners of this process
         self._hints = Hints()
-        self._listener = Listener(self._link.open, self._channel, self._hints)
         self._home: str | None = None  # where the tables are, for sessions of the application
-        self._crier = Crier(self._link, self._channel, self._own)
+        self._cry = Cry(self._channel, self._own)
         self._overseer = Overseer(self._link)
         self._herald = Herald(self._link, self.name)
-        self._ends = [weakref.finalize(self, each) for each in (self._listener.stop, self._crier.stop)]
-        for end in self._ends:
-            end.atexit = False
+        self._end = weakref.finalize(self, _let_go, self._link, self._channel, self._hints)
+        self._end.atexit = False
 
     def _run(
         self, statement: Statement, *, timeout: float = DEFAULT_TIMEOUT, repeat: bool = False, **parameters: Any
@@ -109,17 +107,29 @@ class PostgreSQLQueue(TaskQueue):
 
     def publish(self, records: Sequence[Record], timeout: float) -> None:
         deadline = Deadline(timeout)
+        is_told = False
         for first in range(0, len(records), PORTION):
-            self._publish({record.id: record for record in records[first : first + PORTION]}, deadline)
-        self.notify()
+            is_told = self._publish({record.id: record for record in records[first : first + PORTION]}, deadline)
+        if is_told:
+            self._hints.give()
+        else:
+            self.notify()
 
-    def _publish(self, by_id: Mapping[str, Record], deadline: Deadline) -> None:
-        """Publish by their ids what is staged; the bodies travel only for what is not stored."""
-        published = self._run(statements.PUBLISH_STAGED, timeout=deadline.remaining(), repeat=True, ids=storable(by_id))
+    def _publish(self, by_id: Mapping[str, Record], deadline: Deadline) -> bool:
+        """Publish by their ids what is staged; the bodies travel only for what is not stored. Tells whether others were
+        given a hint of all of it: one that comes alone travels with what it tells of."""
+        hint: Sequence[Call] = ()
+        if self._link.pool.crier.may_cry_at_once():
+            hint = [(statements.HINT, self._cry.parameters())]
+        staged: Call = (statements.PUBLISH_STAGED, {"ids": storable(by_id)})
+        (published,) = self._link.run_all([staged], deadline.remaining(), repeat=True, afterwards=hint)
         left = by_id.keys() - _ids(published)
+        if not left:
+            return bool(hint)
         left -= self._publish_new([by_id[task_id] for task_id in left], deadline)
         if left and self._forget_old(left, deadline):
             self._publish_new([by_id[task_id] for task_id in left], deadline)
+        return False
 
     def _publish_new(self, records: Sequence[Record], deadline: Deadline) -> set[str]:
         if not records:
@@ -183,7 +193,7 @@ class PostgreSQLQueue(TaskQueue):
     def notify(self) -> None:
         """Tell whoever waits that there may be something to exchange."""
         self._hints.give()
-        self._crier.cry()
+        self._link.pool.crier.cry(self._link, self._cry)
 
     # ---- in doubt ----
 
@@ -205,23 +215,20 @@ class PostgreSQLQueue(TaskQueue):
     def exchange(
         self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
     ) -> Exchanged:
-        calls = [self._take_in(settlements)]
-        if wanted > 0:
-            claim = {
-                "owner": owner_id,
-                "consumer": consumer,
-                "wanted": min(wanted, CLAIM_COUNT_LIMIT),
-                "suspects": int(alone),
-                "most_bytes": CLAIM_BYTES_LIMIT,
-            }
-            calls.append((statements.CLAIM, claim))
-        settled, *claimed, ((paused, suspects_wait, next_due),) = self._link.run_all(
-            [*calls, (statements.LOOK, {})], DEFAULT_TIMEOUT
-        )
+        claim = {
+            "owner": owner_id,
+            "consumer": consumer,
+            "wanted": min(wanted, CLAIM_COUNT_LIMIT),
+            "suspects": int(alone),
+            "most_bytes": CLAIM_BYTES_LIMIT,
+        }
+        looked: Call = (statements.CLAIM, claim) if wanted > 0 else (statements.LOOK, {})
+        settled, claimed = self._link.run_all([self._take_in(settlements), looked], DEFAULT_TIMEOUT)
         if any(each.state in rules.RETURNED for each in settlements):
             self.notify()
+        paused, suspects_wait, next_due, *_ = claimed[0]
         return Exchanged(
-            claimed=tuple(postgresql_rows.in_order_of_claims(claimed[0])) if claimed else (),
+            claimed=tuple(postgresql_rows.in_order_of_claims(claimed)) if wanted > 0 else (),
             refused=postgresql_rows.select_refused(settlements, settled) if settlements else (),
             suspects_wait=suspects_wait,
             next_due=None if next_due is None else max(0.0, next_due),
@@ -242,7 +249,7 @@ class PostgreSQLQueue(TaskQueue):
         return len(released)
 
     def wait(self, seen: int, timeout: float) -> int:
-        self._listener.start()
+        self._link.pool.listener.start(self._channel, self._hints)
         return self._hints.wait(seen, timeout)
 
     def wake(self) -> None:
@@ -304,8 +311,9 @@ class PostgreSQLQueue(TaskQueue):
         return states[State.READY] + states[State.SCHEDULED]
 
     def counts(self) -> Counts:
-        calls: Sequence[Call] = [(statements.COUNT, {}), (statements.SELECT_OLDEST_READY, {})]
-        counted, ((age, paused),) = self._link.run_all(calls, DEFAULT_TIMEOUT, repeat=True)
+        wanted = (statements.LET_SCAN, statements.COUNT, statements.SELECT_OLDEST_READY)
+        calls: Sequence[Call] = [(statement, {}) for statement in wanted]
+        _, counted, ((age, paused),) = self._link.run_all(calls, DEFAULT_TIMEOUT, repeat=True)
         by_state: dict[str, int] = dict(counted)
         states = {state.value: by_state.get(state.value, 0) for state in STORED_STATES}
         return Counts(states=states, oldest_ready_age=None if age is None else max(0.0, age), paused=paused)
@@ -359,15 +367,16 @@ class PostgreSQLQueue(TaskQueue):
 
     def close(self) -> None:
         """Close the connections, and stop listening; both begin again when needed."""
-        self._listener.stop()
-        self._crier.stop()
-        self._link.close()
+        _let_go(self._link, self._channel, self._hints)
 
     def _start_in_child(self) -> None:
-        for end in self._ends:
-            end.detach()  # the threads are the parent's
-        self._link.start_in_child()
+        self._end.detach()  # the threads are the parent's
         self._start()
+
+
+def _let_go(link: Link, channel: str, hints: Hints) -> None:
+    link.pool.listener.stop(channel, hints)
+    link.close()
 
 
 def _ids(rows: Sequence[tuple[Any, ...]]) -> set[str]:
@@ -383,7 +392,7 @@ _queues: weakref.WeakSet[PostgreSQLQueue] = weakref.WeakSet()
 
 
 def _start_in_child() -> None:
-    # The locks may be held by threads that the child does not have, and the connections are the parent's.
+    # The locks may be held by threads that the child does not have; the pool has begun anew by itself.
     for queue in list(_queues):
         queue._start_in_child()
 

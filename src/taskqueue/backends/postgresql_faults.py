@@ -24,6 +24,10 @@ class LostError(Exception):
     """The connection could not be made, or is lost, and nobody knows what the server did. The text is one line."""
 
 
+class CrowdedError(LostError):
+    """There is no connection to be had, for too many have one."""
+
+
 class ServerRefusedError(BackendUnavailableError):
     """What a RefusedError becomes for callers of the backend."""
 
@@ -34,6 +38,7 @@ class ServerRefusedError(BackendUnavailableError):
 
 MIGRATE = "run taskqueue migrate with the ini file"
 NO_TABLE = "42P01"
+CROWDED = "53300"
 NO_PRIVILEGE = "42501"
 # The same code is that of a system call that was refused, as by a file system that is read-only.
 _OF_THE_SYSTEM = (
@@ -45,6 +50,8 @@ _OF_THE_SYSTEM = (
 )
 # The transaction did not happen, for no fault of its own: it is to be tried again.
 TRANSIENT = frozenset({"40001", "40P01"})
+# A statement that was planned before is not known, or means something else now: it is to be sent whole, elsewhere.
+UNPREPARED = frozenset({"26000", "0A000"})
 # After these, the server is another one, or will be: nothing that is connected to it is worth keeping.
 FAREWELLS = frozenset({"25006", "57P01", "57P02", "57P03", "57P05"})
 

@@ -1,4 +1,5 @@
-"""Hints between processes, over LISTEN and NOTIFY: one thread listens, one gives them. Knows no tasks.
+"""Hints between processes, over LISTEN and NOTIFY: one thread listens, one gives them, for all queues of a process that
+are in the same database. Knows no tasks.
 
 A NOTIFY takes a lock of the whole server while its transaction commits. So hints are given after the transaction that
 they tell of, by one that changes nothing and so waits for no disk, and many at once become one. Hints may be missed, as
@@ -12,16 +13,17 @@ import hashlib
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import BackendUnavailableError
 from .deadlines import Deadline
 from .hints import Hints
-from .postgresql_link import Link
 from .postgresql_statements import HINT, PING
 
 if TYPE_CHECKING:
+    from .postgresql_link import Link
     from .postgresql_wire import Wire
 
 CONNECT_TIMEOUT = 5.0
@@ -37,33 +39,67 @@ HINT_TIMEOUT = 2.0
 LAST_HINT_SECONDS = 0.5  # how long a process that ends waits for its last one
 
 
+class Cry(NamedTuple):
+    """A hint to whoever waits for a queue. ``own`` are the owners of this process, which need none."""
+
+    channel: str
+    own: Collection[str]
+
+    def parameters(self) -> dict[str, Any]:
+        """Those of the statement that gives it."""
+        return {"channel": self.channel, "own": sorted(self.own)}
+
+
 def channel_of(prefix: str, name: str) -> str:
     """The channel of one queue: no name of a site can be more than PostgreSQL takes, or mean something to it."""
     return "taskqueue_" + hashlib.sha256(f"{prefix}\0{name}".encode()).hexdigest()[:32]
 
 
 class Crier:
-    """Gives hints, from the first ``cry`` until ``stop``; may be started again."""
+    """Gives the hints of this process's queues, each by its link; starts with the first ``cry``, and again after
+    ``stop``."""
 
-    def __init__(self, link: Link, channel: str, own: Collection[str]) -> None:
-        self._link = link
-        self._channel = channel
-        self._own = own  # owners of this process, which need no hint
+    def __init__(self) -> None:
+        self.start_in_child()
+
+    def start_in_child(self) -> None:
+        """Nothing is due, and no thread runs."""
         self._changed = threading.Condition()
-        self._is_due = False
+        self._due: dict[Link, Cry] = {}
+        self._under_way: Collection[Link] = ()
         self._thread: threading.Thread | None = None
         self._is_stopped = False
+        self._rests_until = 0.0  # monotonic
 
-    def cry(self) -> None:
+    def may_cry_at_once(self) -> bool:
+        """Whether the caller may give a hint by itself, since none was given just now: then it is its turn."""
+        with self._changed:
+            now = time.monotonic()
+            if self._due or self._under_way or now < self._rests_until:
+                return False
+            self._rests_until = now + 2 * FIRST_HINT_PAUSE_SECONDS
+            return True
+
+    def cry(self, link: Link, cry: Cry) -> None:
         """Give a hint soon; does not wait."""
         with self._changed:
-            self._is_due, self._is_stopped = True, False
+            self._due[link] = cry
+            self._is_stopped = False
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="taskqueue-postgresql-crier", daemon=True)
                 with contextlib.suppress(RuntimeError):  # the interpreter is ending, and starts no more threads
                     thread.start()
                     self._thread = thread
             self._changed.notify_all()
+
+    def finish(self, link: object) -> None:
+        """Give what is due of one queue, and wait for it."""
+        with self._changed:
+            if self._thread is None or self._thread is threading.current_thread():
+                return
+            self._rests_until = 0.0
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: link not in self._due and link not in self._under_way, LAST_HINT_SECONDS)
 
     def stop(self) -> None:
         """Give what is due, and stop. May come twice, or before the first hint."""
@@ -78,50 +114,73 @@ class Crier:
         pause = FIRST_HINT_PAUSE_SECONDS
         while True:
             with self._changed:
-                pause = min(2 * pause, LONGEST_HINT_PAUSE_SECONDS) if self._is_due else FIRST_HINT_PAUSE_SECONDS
-                self._changed.wait_for(lambda: self._is_due or self._is_stopped)
-                if not self._is_due:
+                pause = min(2 * pause, LONGEST_HINT_PAUSE_SECONDS) if self._due else FIRST_HINT_PAUSE_SECONDS
+                self._changed.wait_for(lambda: self._due or self._is_stopped)
+                if not self._due:
                     self._thread = None
                     return
-                self._is_due = False
-            with contextlib.suppress(BackendUnavailableError):  # who works with the server tells what is wrong with it
-                own = sorted(self._own)
-                self._link.run(HINT, HINT_TIMEOUT, repeat=True, channel=self._channel, own=own)
+                cries, self._due = self._due, {}
+                self._under_way = cries
+            for link, cry in cries.items():
+                with contextlib.suppress(BackendUnavailableError):  # who works with the server tells what is wrong
+                    link.run(HINT, HINT_TIMEOUT, repeat=True, **cry.parameters())
             with self._changed:
-                self._changed.wait_for(lambda: self._is_stopped, pause)
+                self._under_way = ()
+                self._rests_until = time.monotonic() + pause
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._is_stopped or time.monotonic() >= self._rests_until, pause)
 
 
 class Listener:
-    """One daemon thread with a connection of its own, from the first ``start`` until ``stop``; may be started again."""
+    """One daemon thread with a connection of its own, which listens for all queues of a process that wait."""
 
-    def __init__(self, open_wire: Callable[[Deadline], Wire], channel: str, hints: Hints) -> None:
+    def __init__(self, open_wire: Callable[[Deadline], Wire]) -> None:
         self._open_wire = open_wire
-        self._channel = channel
-        self._hints = hints
+        self.start_in_child()
+
+    def start_in_child(self) -> None:
+        """Nobody waits, and no thread runs."""
         self._lock = threading.Lock()
-        self._stopper: socket.socket | None = None  # of the thread that runs: closed, it stops
+        self._heard: dict[str, tuple[Hints, ...]] = {}  # by channel; read without the lock
+        self._stopper: socket.socket | None = None  # of the thread that runs: closed, it stops; written to, it looks
         self._pause = FIRST_PAUSE_SECONDS
 
-    def start(self) -> None:
-        """Start listening; does nothing when it listens already."""
-        if self._stopper is not None:
+    def start(self, channel: str, hints: Hints) -> None:
+        """Listen to a channel; does nothing when it listens already."""
+        if self._stopper is not None and hints in self._heard.get(channel, ()):
             return
         with self._lock:
-            if self._stopper is None:
-                stopper, stopped = socket.socketpair()
-                thread = threading.Thread(
-                    target=self._run, args=(stopped,), name="taskqueue-postgresql-listener", daemon=True
-                )
-                with contextlib.suppress(RuntimeError):  # the interpreter is ending, and starts no more threads
-                    thread.start()
-                    self._stopper = stopper
+            if hints not in self._heard.get(channel, ()):
+                self._heard = {**self._heard, channel: (*self._heard.get(channel, ()), hints)}
+            if self._stopper is not None:
+                self._look()
+                return
+            stopper, stopped = socket.socketpair()
+            thread = threading.Thread(
+                target=self._run, args=(stopped,), name="taskqueue-postgresql-listener", daemon=True
+            )
+            with contextlib.suppress(RuntimeError):  # the interpreter is ending, and starts no more threads
+                thread.start()
+                self._stopper = stopper
 
-    def stop(self) -> None:
-        """Stop listening. May come twice, or before ``start``."""
+    def stop(self, channel: str, hints: Hints) -> None:
+        """Stop listening; for the last one, the thread stops. May come twice, or before ``start``."""
         with self._lock:
+            left = tuple(each for each in self._heard.get(channel, ()) if each is not hints)
+            others = {name: each for name, each in self._heard.items() if name != channel}
+            self._heard = {**others, channel: left} if left else others
+            if self._heard:
+                self._look()
+                return
             stopper, self._stopper = self._stopper, None
         if stopper is not None:
             stopper.close()
+
+    def _look(self) -> None:
+        """Have the thread see what it is to listen to."""
+        if self._stopper is not None:
+            with contextlib.suppress(OSError):
+                self._stopper.send(b"!")
 
     def _run(self, stopped: socket.socket) -> None:
         self._pause = FIRST_PAUSE_SECONDS
@@ -136,17 +195,33 @@ class Listener:
 
     def _listen(self, stopped: socket.socket) -> None:
         wire = self._open_wire(Deadline(CONNECT_TIMEOUT))
+        listening: set[str] = set()
         try:
-            wire.listen(self._channel, Deadline(CONNECT_TIMEOUT))
-            self._pause = FIRST_PAUSE_SECONDS
-            self._hints.give()  # until now nobody listened: there may have been hints before
             while not _is_closed(stopped, 0.0):
-                if wire.receive(CHECK_SECONDS, stopped.fileno()):
-                    self._hints.give()
-                elif not _is_closed(stopped, 0.0):
+                self._catch_up(wire, listening)
+                self._pause = FIRST_PAUSE_SECONDS
+                channels = wire.receive(CHECK_SECONDS, stopped.fileno())
+                if channels is None:
                     wire.run([(PING, {})], Deadline(CHECK_TIMEOUT))
+                for channel in channels or ():
+                    self._give(channel)
         finally:
             wire.close()
+
+    def _catch_up(self, wire: Wire, listening: set[str]) -> None:
+        """Listen to what somebody waits for, and to nothing else."""
+        wanted = self._heard.keys()
+        for channel in wanted - listening:
+            wire.listen(channel, Deadline(CONNECT_TIMEOUT))
+            listening.add(channel)
+            self._give(channel)  # until now nobody listened: there may have been hints before
+        for channel in listening - wanted:
+            wire.unlisten(channel, Deadline(CONNECT_TIMEOUT))
+            listening.remove(channel)
+
+    def _give(self, channel: str) -> None:
+        for hints in self._heard.get(channel, ()):
+            hints.give()
 
 
 def _is_closed(stopped: socket.socket, seconds: float) -> bool:

@@ -1,4 +1,4 @@
-"""This process's connections to one PostgreSQL database: lent, bounded, thrown away after trouble, and renewed.
+"""The way of one queue to its PostgreSQL database, over connections that all queues of a process share.
 
 A call is one transaction and one round trip, connecting apart. It ends with its deadline. Whatever goes wrong becomes a
 BackendUnavailableError of one line that names the database and what to do, and never a password. Knows no tasks.
@@ -6,8 +6,6 @@ BackendUnavailableError of one line that names the database and what to do, and 
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,11 +19,14 @@ from .postgresql_faults import (
     NO_PRIVILEGE,
     NO_TABLE,
     TRANSIENT,
+    UNPREPARED,
+    CrowdedError,
     LostError,
     RefusedError,
     ServerRefusedError,
     explain,
 )
+from .postgresql_pool import pool_of
 from .postgresql_statements import CREATE_QUEUE, FIND_QUEUE, Statement
 
 if TYPE_CHECKING:
@@ -33,10 +34,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 5.0  # of calls that are given none
 MIGRATE_TIMEOUT = 3600.0  # a large table takes long, and who migrates has time
-# A firewall may have dropped what was silent for long, without telling either end: it is not used again.
-IDLE_SECONDS = 30.0
-IDLE_CONNECTIONS = 8
 OLDEST_VERSION = 120000  # as the server tells it
+
+MADE = "MADE"  # the tables were missing, and are there now
 
 Call = tuple[Statement, Mapping[str, Any]]
 
@@ -46,51 +46,48 @@ class Link:
 
     def __init__(self, address: Address, prefix: str, name: str) -> None:
         self.address = address
+        self.pool = pool_of(address)
         self._queue = {"prefix": prefix, "name": name}
-        self._start()
-
-    def _start(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: list[Wire] = []
+        self._key = (prefix, name)
 
     def run(self, statement: Statement, timeout: float, *, repeat: bool = False, **parameters: Any) -> Rows:
         """Run one statement; returns its rows. ``repeat`` says that running it twice does no harm and answers the
         same: after a lost connection it is run once more."""
         return self.run_all([(statement, parameters)], timeout, repeat=repeat)[0]
 
-    def run_all(self, calls: Sequence[Call], timeout: float, *, repeat: bool = False) -> list[Rows]:
-        """Run statements in one transaction; returns the rows of each."""
+    def run_all(
+        self, calls: Sequence[Call], timeout: float, *, repeat: bool = False, afterwards: Sequence[Call] = ()
+    ) -> list[Rows]:
+        """Run statements in one transaction; returns the rows of each. What comes ``afterwards`` is another transaction
+        in the same round trip, and fails in silence."""
         deadline = Deadline(timeout)
+        again = UNPREPARED | {MADE}
         while True:
-            wire = self._borrow(deadline)
             try:
-                answer = wire.run(calls, deadline)
+                with self._borrowed(deadline) as wire:
+                    return wire.run(calls, deadline, afterwards)
             except RefusedError as error:
                 # The transaction has not happened: where nobody is to blame, it may happen now.
-                if error.code not in TRANSIENT and not (repeat and error.code in FAREWELLS):
+                is_farewell = error.code in FAREWELLS
+                if is_farewell or error.code in UNPREPARED:
+                    self.pool.forget_idle()
+                is_harmless = error.code in TRANSIENT or error.code in again or (repeat and is_farewell)
+                if not is_harmless or not deadline.remaining():
                     raise self._refusal(error) from None
-                if not deadline.remaining():
-                    raise self._refusal(error) from None
-                if error.code in FAREWELLS:
-                    self.forget_idle()
-                    repeat = False
+                repeat = repeat and not is_farewell
+                again = again - {error.code}
             except LostError as error:
-                self.forget_idle()
+                if not isinstance(error, CrowdedError):
+                    self.pool.forget_idle()
                 if not repeat or not deadline.remaining():
                     raise self._trouble(str(error)) from None
                 repeat = False
-            else:
-                self._give_back(wire)
-                return answer
 
     def open(self, deadline: Deadline) -> Wire:
         """A connection of one's own."""
-        from .postgresql_wire import Wire  # noqa: PLC0415  # psycopg is loaded when it is needed
-
         try:
-            return Wire.open(self.address, deadline)
+            return self.pool.open(deadline)
         except LostError as error:
-            self.forget_idle()
             raise self._trouble(str(error)) from None
 
     def version(self) -> int:
@@ -118,81 +115,53 @@ class Link:
             wire.close()
 
     def close(self) -> None:
-        """Close what is idle; it opens again when needed."""
-        self.forget_idle()
-
-    def forget_idle(self) -> None:
-        """Close what is idle."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for wire in idle:
-            wire.close()
-
-    def start_in_child(self) -> None:
-        """In a forked child: open connections of its own. The parent's are left as they are: to close one would tell
-        the server that the parent has ended."""
-        _inherited.extend(self._idle)
-        self._start()
+        """This queue needs no connection; the next call opens one again."""
+        self.pool.leave(self)
 
     # ---- connections ----
 
-    def _borrow(self, deadline: Deadline) -> Wire:
-        oldest = time.monotonic() - IDLE_SECONDS
-        while True:
-            with self._lock:
-                wire = self._idle.pop() if self._idle else None
-            if wire is None:
-                return self._open_for_queue(deadline)
-            if wire.used_at >= oldest and not wire.is_stale:
-                return wire
-            wire.close()
-
-    def _give_back(self, wire: Wire) -> None:
-        if not wire.is_open:
-            return
-        wire.used_at = time.monotonic()
-        with self._lock:
-            if len(self._idle) < IDLE_CONNECTIONS:
-                self._idle.append(wire)
-                return
-        wire.close()
-
-    def _open_for_queue(self, deadline: Deadline) -> Wire:
+    @contextmanager
+    def _borrowed(self, deadline: Deadline) -> Iterator[Wire]:
         """A connection that knows the number of the queue; the queue is made when it is missing, and its tables."""
-        wire = self.open(deadline)
+        wire = self.pool.borrow(self, deadline)
         try:
-            try:
-                number = self._find_queue(wire, deadline)
-            except RefusedError as error:
-                if error.code != NO_TABLE:
-                    raise
-                wire.close()
-                wire = self.open(deadline)
-                self._migrate(wire, deadline)
-                number = None
-            if number is None:
-                wire.run([(CREATE_QUEUE, self._queue)], deadline)
-                number = self._find_queue(wire, deadline)
-            wire.queue = number or 0
-            return wire
-        except RefusedError as error:
-            wire.close()
-            raise self._refusal(error) from None
-        except LostError as error:
-            raise self._trouble(str(error)) from None
+            wire.queue = wire.queues.get(self._key) or self._enter(wire, deadline)
+            wire.queues[self._key] = wire.queue
+            yield wire
         except BaseException:
             wire.close()
             raise
+        finally:
+            self.pool.give_back(wire)
+
+    def _enter(self, wire: Wire, deadline: Deadline) -> int:
+        """The number of the queue, over a connection that works for it for the first time."""
+        try:
+            number = self._find_queue(wire, deadline)
+        except RefusedError as error:
+            if error.code != NO_TABLE:
+                raise
+            own = self.pool.open(deadline)
+            try:
+                self._migrate(own, deadline)
+            finally:
+                own.close()
+            raise RefusedError(MADE, "") from None
+        if number is None:
+            wire.run([(CREATE_QUEUE, self._queue)], deadline)
+            number = self._find_queue(wire, deadline)
+        return number or 0
 
     def _find_queue(self, wire: Wire, deadline: Deadline) -> int | None:
         """The number of the queue. Raises RefusedError for a schema that this release does not know."""
-        ((schema_version, number, server_version),) = wire.run([(FIND_QUEUE, self._queue)], deadline)[0]
+        ((schema_version, number, server_version, server_pid),) = wire.run([(FIND_QUEUE, self._queue)], deadline)[0]
         if server_version < OLDEST_VERSION:
             raise RefusedError("VERSION", "")
         if not str(schema_version).isdigit() or int(schema_version) < postgresql_schema.SCHEMA_VERSION:
             raise RefusedError("OLDER", "")
         if int(schema_version) > postgresql_schema.SCHEMA_VERSION:
             raise RefusedError("NEWER", "")
+        wire.meet(server_pid)
         return None if number is None else int(number)
 
     def _migrate(self, wire: Wire, deadline: Deadline) -> list[int]:
@@ -208,13 +177,7 @@ class Link:
     # ---- what went wrong ----
 
     def _refusal(self, error: RefusedError) -> BackendUnavailableError:
-        if error.code in FAREWELLS:
-            self.forget_idle()
         return ServerRefusedError(f"PostgreSQL at {self.address.where}: {explain(error.code, error.text)}", error.code)
 
     def _trouble(self, text: str) -> BackendUnavailableError:
         return BackendUnavailableError(f"PostgreSQL at {self.address.where}: {text}")
-
-
-# Connections of a parent process: kept, since to collect them would close them.
-_inherited: list[Wire] = []

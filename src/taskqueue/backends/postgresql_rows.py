@@ -84,9 +84,12 @@ def record(row: Sequence[Any]) -> Record:
     return Record(**dict(zip(COLUMNS, row, strict=True)))
 
 
-def in_order_of_claims(rows: Iterable[Sequence[Any]]) -> list[Record]:
-    """Whole rows as records, in the order in which they are claimed."""
-    return sorted(map(record, rows), key=lambda each: (-each.priority, each.id))
+def in_order_of_claims(rows: Sequence[Sequence[Any]]) -> list[Record]:
+    """What was claimed as records, in the order in which they are claimed. A row without a task stands alone."""
+    if rows[0][-len(COLUMNS)] is None:
+        return []
+    claimed = [record(row[-len(COLUMNS) :]) for row in rows]
+    return sorted(claimed, key=lambda each: (-each.priority, each.id))
 
 
 # ---- owners ------------------------------------------------------------------------------------------------------

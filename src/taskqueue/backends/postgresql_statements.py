@@ -21,13 +21,14 @@ class Statement(NamedTuple):
     verb: str
     text: str
     names: tuple[str, ...]
+    is_often: bool = False  # planned once for each connection, where that can be; in such a way that it serves always
 
 
-def statement(verb: str) -> Statement:
+def statement(verb: str, *, is_often: bool = False) -> Statement:
     """The statement of that name."""
     text = load_plain(verb)
     names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
-    return Statement(verb, _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text), names)
+    return Statement(verb, _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text), names, is_often)
 
 
 def load_plain(verb: str) -> str:
@@ -38,7 +39,7 @@ def load_plain(verb: str) -> str:
 ASK_SERVER = statement("ask_server")
 BEAT = statement("beat")
 BEGIN = statement("begin")
-CLAIM = statement("claim")
+CLAIM = statement("claim", is_often=True)
 COMMIT = statement("commit")
 COUNT = statement("count")
 CREATE_QUEUE = statement("create_queue")
@@ -46,17 +47,18 @@ FIND_QUEUE = statement("find_queue")
 FIND_SCHEMA = statement("find_schema")
 FORGET = statement("forget")
 FORGET_OLD = statement("forget_old")
-HINT = statement("hint")
+HINT = statement("hint", is_often=True)
 HOLD = statement("hold")
+LET_SCAN = statement("let_scan", is_often=True)
 LIST = statement("list")
 LIST_NEWEST_FIRST = statement("list_newest_first")
 LOCK_QUEUE = statement("lock_queue")
-LOOK = statement("look")
+LOOK = statement("look", is_often=True)
 PING = statement("ping")
-PROMOTE = statement("promote")
+PROMOTE = statement("promote", is_often=True)
 PRUNE = statement("prune")
-PUBLISH = statement("publish")
-PUBLISH_STAGED = statement("publish_staged")
+PUBLISH = statement("publish", is_often=True)
+PUBLISH_STAGED = statement("publish_staged", is_often=True)
 PURGE = statement("purge")
 RECLAIM = statement("reclaim")
 RELEASE = statement("release")
@@ -69,9 +71,10 @@ SELECT_NOW = statement("select_now")
 SELECT_OLDEST_READY = statement("select_oldest_ready")
 SELECT_OWNERS = statement("select_owners")
 SELECT_TASKS = statement("select_tasks")
-SETTLE_CLAIMS = statement("settle_claims")
+SETTLE_CLAIMS = statement("settle_claims", is_often=True)
 SET_PATIENCE = statement("set_patience")
 SET_PAUSED = statement("set_paused")
+SETTLE_IN = statement("settle_in")
 SILENCE_OWNERS = statement("silence_owners")
-STAGE = statement("stage")
+STAGE = statement("stage", is_often=True)
 STAGE_LIMITED = statement("stage_limited")

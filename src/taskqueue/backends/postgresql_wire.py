@@ -1,9 +1,13 @@
 """One connection to a PostgreSQL server, and the only place where psycopg is used: it connects, and runs statements.
 
 Each run is one transaction, sent and answered in one round trip. Every wait ends with the deadline that the caller
-gives, and the server is told how long that is. Nothing is set that would outlive a transaction, and nothing is
-prepared: behind a pooler the next transaction may be on another server connection. Whatever goes wrong becomes one of
-two errors: the server said no, or the connection is lost and nobody knows what the server did.
+gives, and the server is told how long that is. Whatever goes wrong becomes one of two errors: the server said no, or
+the connection is lost and nobody knows what the server did.
+
+Behind a pooler the next transaction may be on another server connection: nothing is set there that would outlive a
+transaction, and nothing is prepared. Where the server itself is at the other end, what holds for every transaction is
+set once, and what runs often is planned once; a run is then no more than its statements, which the server takes as
+one transaction until it is told that they are all.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import pq, sql, waiting
@@ -24,15 +28,19 @@ from psycopg.conninfo import make_conninfo
 from . import postgresql_schema
 from .deadlines import Deadline
 from .postgresql_address import Address
-from .postgresql_faults import LostError, RefusedError, explain_lost
-from .postgresql_statements import BEGIN, COMMIT, SET_PATIENCE, Statement
+from .postgresql_faults import CROWDED, CrowdedError, LostError, RefusedError, code_of, explain_lost
+from .postgresql_statements import BEGIN, COMMIT, SET_PATIENCE, SETTLE_IN, Statement
 
 LOOK_SECONDS = 0.1  # how often a wait for the server looks at its deadline
+# The patience that a session was told holds for calls that have a little longer: it is a part of the first one's.
+TOLD_PART = 0.9
+LEAST_PART = 0.7
 
 _EVENTS = {int(pq.PollingStatus.READING): select.POLLIN, int(pq.PollingStatus.WRITING): select.POLLOUT}
 
 Row = tuple[Any, ...]
 Rows = list[Row]
+Call = tuple[Statement, Mapping[str, Any]]
 _Value = TypeVar("_Value")
 
 
@@ -63,13 +71,26 @@ def _until(deadline: Deadline, steps: Generator[Any, Any, _Value]) -> Generator[
         return stop.value  # type: ignore[no-any-return]  # StopIteration does not know of what
 
 
+class _Sent(NamedTuple):
+    """A transaction whose answers are awaited."""
+
+    counts: Sequence[int]  # of results, for each statement
+    is_enclosed: bool  # in statements that nobody asked for
+    patience: float  # what the session knows when it has succeeded
+    prepared: Mapping[tuple[str, tuple[int, ...]], bytes]
+
+
 class Wire:
     """A connection that is used by one thread at a time. After an error it is closed."""
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
         self.used_at = 0.0  # monotonic; kept by whoever lends it
-        self.queue = 0  # the number of the queue in this database; found by whoever lends it
+        self.queue = 0  # the number of the queue that it works for; kept by whoever lends it
+        self.queues: dict[tuple[str, str], int] = {}  # the numbers that were found over it
+        self._is_direct = False
+        self._patience = 0.0  # seconds, as the session knows them; 0 where nothing may be set for longer
+        self._prepared: dict[tuple[str, tuple[int, ...]], bytes] = {}
 
     @classmethod
     def open(cls, address: Address, deadline: Deadline) -> Wire:
@@ -88,39 +109,85 @@ class Wire:
         except FutureTimeoutError:
             raise LostError("it cannot be connected to in time; see host and port in url") from None
         except (psycopg.Error, OSError) as error:
-            raise LostError(explain_lost(_first_line(str(error)))) from None
+            text = _first_line(str(error))
+            raise (CrowdedError if code_of(text) == CROWDED else LostError)(explain_lost(text)) from None
         finally:
             if not opened.done():  # nobody waits any more: it is closed when it comes
                 opened.add_done_callback(lambda late: None if late.exception() else late.result().close())
 
-    def run(self, statements: Sequence[tuple[Statement, Mapping[str, Any]]], deadline: Deadline) -> list[Rows]:
-        """Run statements in one transaction; returns the rows of each."""
-        return self._told(deadline, lambda: self._transact(statements, deadline))
+    def meet(self, server_pid: int) -> None:
+        """Be told which process of the server answers. A pooler gives out numbers of its own on connecting."""
+        self._is_direct = self._connection.pgconn.backend_pid == server_pid
 
-    def _transact(self, statements: Sequence[tuple[Statement, Mapping[str, Any]]], deadline: Deadline) -> list[Rows]:
-        milliseconds = max(2, int(deadline.remaining() * 1000))
-        # The lock first: then people are told that it was a lock.
-        patience = {"lock_patience": f"{milliseconds * 9 // 10}ms", "patience": f"{milliseconds}ms"}
+    def run(self, calls: Sequence[Call], deadline: Deadline, afterwards: Sequence[Call] = ()) -> list[Rows]:
+        """Run statements in one transaction; returns the rows of each. What comes ``afterwards`` is a transaction of
+        its own, in the same round trip; it may fail without a word."""
+        return self._told(deadline, lambda: self._transact(calls, deadline, afterwards))
+
+    def _transact(self, calls: Sequence[Call], deadline: Deadline, afterwards: Sequence[Call]) -> list[Rows]:
         pgconn = self._connection.pgconn
         if pgconn.pipeline_status == pq.PipelineStatus.OFF:
             pgconn.enter_pipeline_mode()
-        for statement, parameters in ((BEGIN, {}), (SET_PATIENCE, patience), *statements, (COMMIT, {})):
-            self._send(statement, {"queue": self.queue, **parameters})
-        pgconn.pipeline_sync()
-        _, _, *answers, _ = self._receive_all(deadline)
-        return [self._load(answer) for answer in answers]
+        patience = deadline.remaining()
+        sent = self._send_all(calls, patience)
+        later = self._send_all(afterwards, patience) if afterwards else None
+        answers = self._answers(sent, deadline)
+        if later is not None:
+            try:
+                self._answers(later, deadline)
+            except (RefusedError, psycopg.Error, OSError):
+                self.close()  # what came first has happened
+        return answers
 
-    def _send(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
-        """Put a statement where the next flush sends it."""
+    def _send_all(self, calls: Sequence[Call], patience: float) -> _Sent:
+        """Put a transaction where the next flush sends it."""
+        settles_in = self._is_direct and not LEAST_PART * patience <= self._patience <= patience
+        told_patience = self._patience
+        if self._is_direct and not settles_in:
+            wanted = list(calls)
+        else:
+            told_patience = TOLD_PART * patience if settles_in else 0.0
+            begin = (SETTLE_IN if settles_in else SET_PATIENCE, _patience_parameters(told_patience or patience))
+            wanted = [(BEGIN, {}), begin, *calls, (COMMIT, {})]
+        prepared: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        told = [self._send(statement, {"queue": self.queue, **given}, prepared) for statement, given in wanted]
+        self._connection.pgconn.pipeline_sync()
+        return _Sent(told, len(wanted) != len(calls), told_patience, prepared)
+
+    def _answers(self, sent: _Sent, deadline: Deadline) -> list[Rows]:
+        """The rows of each of the statements that were asked for; what was set with them is known from now on."""
+        results = iter(self._receive_all(deadline))
+        answers = [[next(results) for _ in range(count)][-1] for count in sent.counts]
+        self._patience = sent.patience
+        self._prepared.update(sent.prepared)
+        return [self._load(answer) for answer in (answers[2:-1] if sent.is_enclosed else answers)]
+
+    def _send(
+        self,
+        statement: Statement,
+        parameters: Mapping[str, Any],
+        prepared: dict[tuple[str, tuple[int, ...]], bytes],
+    ) -> int:
+        """Put a statement where the next flush sends it; tells how many results it has. ``prepared`` takes down what
+        is prepared with it: it is known to be only when its transaction has succeeded."""
         pgconn = self._connection.pgconn
         text = statement.text.encode()
-        if not statement.names:
-            pgconn.send_query_params(text, None, result_format=pq.Format.BINARY)
-            return
         transformer = Transformer(self._connection)
         given = [parameters[name] for name in statement.names]
         dumped = transformer.dump_sequence(given, [PyFormat.AUTO] * len(given))
-        pgconn.send_query_params(text, dumped, transformer.types, transformer.formats, result_format=pq.Format.BINARY)
+        types, formats = transformer.types or (), transformer.formats or ()
+        if not (self._patience and self._is_direct and statement.is_often):
+            pgconn.send_query_params(text, dumped, types, formats, result_format=pq.Format.BINARY)
+            return 1
+        key = (statement.text, tuple(types))
+        name = self._prepared.get(key) or prepared.get(key)
+        is_new = name is None
+        if name is None:
+            number = len(self._prepared) + len(prepared)
+            name = prepared[key] = f"taskqueue_{statement.verb}_{number}".encode()
+            pgconn.send_prepare(name, text, types)
+        pgconn.send_query_prepared(name, dumped, formats, result_format=pq.Format.BINARY)
+        return 2 if is_new else 1
 
     def _receive_all(self, deadline: Deadline) -> list[pq.abc.PGresult]:
         """The results of all that was sent. Raises RefusedError for the first one that is an error."""
@@ -178,24 +245,32 @@ class Wire:
         """Be told what is notified on a channel."""
         self._told(deadline, lambda: self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel))))
 
-    def receive(self, seconds: float, waker: int) -> bool:
-        """Wait for a notification, or for something to be read from ``waker``; tell whether a notification came."""
+    def unlisten(self, channel: str, deadline: Deadline) -> None:
+        """Be told no more."""
+        self._told(deadline, lambda: self._connection.execute(sql.SQL("UNLISTEN {}").format(sql.Identifier(channel))))
+
+    def receive(self, seconds: float, waker: int) -> set[str] | None:
+        """Wait for notifications, or for something to be read from ``waker``. Returns the channels on which there were
+        any, None when nothing came."""
         self._connection.deadline = Deadline(seconds)
         try:
             pgconn = self._connection.pgconn
-            if not pgconn.notifies():
-                ready = _poll([pgconn.socket, waker], seconds)
-                if pgconn.socket not in ready:
-                    return False
+            channels = self._notified()
+            if channels:
+                return channels
+            ready = _poll([pgconn.socket, waker], seconds)
+            if pgconn.socket in ready:
                 pgconn.consume_input()
-                if not pgconn.notifies():
-                    return False
-            while pgconn.notifies():
-                pass  # they all say the same
-            return True
+            return self._notified() if ready else None
         except psycopg.Error as error:
             self.close()
             raise translated(error) from None
+
+    def _notified(self) -> set[str]:
+        channels = set()
+        while (notification := self._connection.pgconn.notifies()) is not None:
+            channels.add(notification.relname.decode("ascii", "replace"))
+        return channels
 
     @property
     def is_open(self) -> bool:
@@ -214,6 +289,12 @@ class Wire:
         """Close it, without a word to the server if it may still be working."""
         with contextlib.suppress(psycopg.Error, OSError):
             self._connection.close()
+
+
+def _patience_parameters(seconds: float) -> Mapping[str, str]:
+    """What the server is told. The lock first: then people are told that it was a lock."""
+    milliseconds = max(2, int(seconds * 1000))
+    return {"lock_patience": f"{milliseconds * 9 // 10}ms", "patience": f"{milliseconds}ms"}
 
 
 def _connect(address: Address, deadline: Deadline) -> _Connection:

@@ -1,5 +1,7 @@
 -- Claim ready tasks: each claim has a number that no other claim of the task ever has. What others are claiming at the
--- same time is passed over. A suspect is claimed by itself, when nothing else comes before it.
+-- same time is passed over. A suspect is claimed by itself, when nothing else comes before it. Returns one row for each
+-- task, or one without a task; before the task it tells whether the queue is paused, whether a suspect still waits, and
+-- when the next task is due.
 WITH clock AS MATERIALIZED (
     SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now
 ), open AS MATERIALIZED (
@@ -31,14 +33,30 @@ WITH clock AS MATERIALIZED (
     UNION ALL
     SELECT measured.id FROM measured
     WHERE (measured.place = 1 OR measured.total <= :most_bytes) AND NOT EXISTS (SELECT 1 FROM suspect)
+), claimed AS (
+    UPDATE taskqueue_task AS task
+    SET state = 'running',
+        claim_number = task.claim_number + 1,
+        owner = :owner,
+        consumer = :consumer,
+        claimed_at = clock.now,
+        first_claimed_at = coalesce(task.first_claimed_at, clock.now)
+    FROM clock
+    WHERE (task.queue = :queue) IS TRUE AND task.id = ANY (array(SELECT chosen.id FROM chosen))
+        AND (task.state = 'ready') IS TRUE
+    RETURNING {columns}
 )
-UPDATE taskqueue_task AS task
-SET state = 'running',
-    claim_number = task.claim_number + 1,
-    owner = :owner,
-    consumer = :consumer,
-    claimed_at = clock.now,
-    first_claimed_at = coalesce(task.first_claimed_at, clock.now)
-FROM clock, chosen
-WHERE task.queue = :queue AND task.id = chosen.id AND (task.state = 'ready') IS TRUE
-RETURNING {columns}
+SELECT
+    queue.paused,
+    EXISTS (
+        SELECT 1 FROM taskqueue_task AS task
+        WHERE task.queue = :queue AND task.state = 'ready' AND task.suspect
+            AND task.id <> ALL (array(SELECT suspect.id FROM suspect))
+    ),
+    (
+        SELECT min(task.due) - (SELECT now FROM clock)
+        FROM taskqueue_task AS task WHERE task.queue = :queue AND task.state = 'scheduled'
+    ),
+    claimed.*
+FROM taskqueue_queue AS queue LEFT JOIN claimed ON true
+WHERE queue.number = :queue

@@ -8,6 +8,6 @@ WITH clock AS MATERIALIZED (
 )
 UPDATE taskqueue_task AS task
 SET state = 'ready'
-FROM due
-WHERE task.queue = :queue AND task.id = due.id AND (task.state = 'scheduled') IS TRUE
+WHERE (task.queue = :queue) IS TRUE AND task.id = ANY (array(SELECT due.id FROM due))
+    AND (task.state = 'scheduled') IS TRUE
 RETURNING task.id

@@ -1,5 +1,6 @@
 -- Take in what became of claims, and make ready what is due. Nothing changes for a task that was claimed again since,
--- or runs no more. What is to wait for no time is ready at once. Returns the claims that are settled.
+-- or runs no more. What is to wait for no time is ready at once. Returns the claims that are settled. Tasks are locked in
+-- the order of their ids by being changed in it, since nobody but who runs them, or takes them back, changes them.
 WITH clock AS MATERIALIZED (
     SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now
 ), given AS MATERIALIZED (
@@ -10,10 +11,7 @@ WITH clock AS MATERIALIZED (
         id text, claim_number bigint, state text, delay double precision, attempts integer, outcome text, wipe boolean,
         started boolean
     )
-), locked AS MATERIALIZED (
-    SELECT id FROM taskqueue_task
-    WHERE queue = :queue AND id = ANY (array(SELECT id FROM given)) AND (state = 'running') IS TRUE
-    ORDER BY id FOR NO KEY UPDATE
+    ORDER BY given.id COLLATE "C"
 ), due AS MATERIALIZED (
     SELECT task.id FROM taskqueue_task AS task
     WHERE task.queue = :queue AND task.state = 'scheduled' AND task.due <= (SELECT now FROM clock)
@@ -21,8 +19,8 @@ WITH clock AS MATERIALIZED (
 ), promoted AS (
     UPDATE taskqueue_task AS task
     SET state = 'ready'
-    FROM due
-    WHERE task.queue = :queue AND task.id = due.id AND (task.state = 'scheduled') IS TRUE
+    WHERE (task.queue = :queue) IS TRUE AND task.id = ANY (array(SELECT due.id FROM due))
+        AND (task.state = 'scheduled') IS TRUE
 )
 UPDATE taskqueue_task AS task
 SET state = CASE WHEN given.state = 'scheduled' AND given.delay = 0 THEN 'ready' ELSE given.state END,
@@ -37,7 +35,7 @@ SET state = CASE WHEN given.state = 'scheduled' AND given.delay = 0 THEN 'ready'
     secrets = CASE WHEN given.wipe THEN NULL ELSE task.secrets END,
     owner = '',
     consumer = ''
-FROM clock, given, locked
-WHERE task.queue = :queue AND task.id = given.id AND locked.id = given.id
+FROM clock, given
+WHERE (task.queue = :queue) IS TRUE AND task.id = ANY (array[given.id])
     AND (task.state = 'running') IS TRUE AND task.claim_number = given.claim_number
 RETURNING task.id, task.claim_number
