@@ -10,10 +10,11 @@ from taskqueue.backends import database
 from taskqueue.backends.database import Database
 from taskqueue.backends.sqlite import SQLiteQueue
 from taskqueue.errors import BackendUnavailableError
+from taskqueue.interfaces import Settlement
 
 from .contract import BackendContract
 from .contract_waiting import Waiting
-from .making import CONSUMER, HOUR, OTHER, OWNER, beat, claim_one, hand_in, publish, record, run, stage
+from .making import CONSUMER, HOUR, OTHER, OWNER, beat, claim, claim_one, hand_in, publish, record, run, stage
 from .model import machine_for
 
 
@@ -27,6 +28,17 @@ class TestSQLiteWithoutPolling(Waiting):
     @pytest.fixture(autouse=True)
     def _nothing_is_seen_by_looking(self, monkeypatch):
         monkeypatch.setattr(Database, "has_changed", lambda database: False)
+
+
+class TestSQLiteWithoutPipes(Waiting):
+    """Where no pipe can be made, who waits looks at the file."""
+
+    @pytest.fixture(autouse=True)
+    def _nobody_can_make_a_pipe(self, monkeypatch):
+        def refuse(*arguments, **options):
+            raise PermissionError("no pipes here")
+
+        monkeypatch.setattr(os, "mkfifo", refuse)
 
 
 def _open_sqlite():
@@ -99,6 +111,8 @@ def test_a_path_may_hold_any_character(tmp_path):
 
 def test_files_are_for_their_user_alone(queue, path):
     publish(queue, record())
+    queue.wait(queue.wait(0, 0.0), 0.0)
+    (pipe,) = Path(f"{path}.waiting").iterdir()
     found = {each.name: each.stat().st_mode & 0o777 for each in [path.parent, *path.parent.rglob("*")]}
     assert found == {
         "var": 0o700,
@@ -108,6 +122,8 @@ def test_files_are_for_their_user_alone(queue, path):
         "tasks.db.lock": 0o600,
         "tasks.db.owners": 0o700,
         OWNER: 0o600,
+        "tasks.db.waiting": 0o700,
+        pipe.name: 0o600,
     }
 
 
@@ -136,6 +152,15 @@ def test_commits_need_not_reach_the_disk_where_that_is_asked_for(open_queue):
         assert session.run("PRAGMA synchronous").fetchone() == (1,)
 
 
+def test_settlements_that_came_too_late_are_told_beside_those_that_did_not(queue):
+    publish(queue, record(), record(), record())
+    claims = claim(queue, 3)
+    hand_in(queue, claims[1], "done")
+    settlements = [Settlement(id=each.id, claim_number=each.claim_number, state="done") for each in claims]
+    assert queue.exchange(OWNER, CONSUMER, settlements, 0).refused == (claims[1].id,)
+    assert queue.counts().states["done"] == 3
+
+
 def test_wiped_secrets_are_not_left_in_the_file(queue, path):
     canary = b"canary-" * 3000
     publish(queue, record(secrets=canary))
@@ -155,10 +180,10 @@ def test_wiped_secrets_leave_the_log_before_it_has_grown(path, monkeypatch):
 
 def test_the_log_is_copied_into_the_file_when_it_has_grown(queue, path):
     log = Path(f"{path}-wal")
-    for _ in range(12):
+    for _ in range(36):
         publish(queue, record(body=bytes(1024 * 1024)))
-        assert log.stat().st_size < 8 * 1024 * 1024
-    assert path.stat().st_size > 6 * 1024 * 1024
+        assert log.stat().st_size < 20 * 1024 * 1024
+    assert path.stat().st_size > 18 * 1024 * 1024
 
 
 def test_a_reader_that_stays_does_not_keep_the_log_from_being_written(queue, path, open_queue):
@@ -166,12 +191,12 @@ def test_a_reader_that_stays_does_not_keep_the_log_from_being_written(queue, pat
     reader = sqlite3.connect(path)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM task").fetchone()
-    for _ in range(6):
+    for _ in range(18):
         publish(queue, record(body=bytes(1024 * 1024)))
     reader.close()
-    publish(queue, record(body=bytes(5 * 1024 * 1024)))
+    publish(queue, record(body=bytes(17 * 1024 * 1024)))
     assert Path(f"{path}-wal").stat().st_size == 0
-    assert len(queue) == 8
+    assert len(queue) == 20
 
 
 # ---- what writes nothing -------------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ def test_a_forked_child_works_beside_its_parent(queue, path):
 def test_no_connection_is_open_across_a_fork(queue):
     publish(queue, record())
     queue.get("id")
-    queue.wait(0, 0.0)
+    queue._database.has_changed()
     assert all(slot.session is not None for slot in queue._database._slots())
 
     def look():
@@ -318,3 +318,37 @@ def _in_thread(act):
     thread.join(2.0)
     assert not thread.is_alive(), "it waited for longer than two seconds"
     return raised[0] if raised else None
+
+
+# ---- waking --------------------------------------------------------------------------------------------------------
+
+WAITS = """
+    from taskqueue.backends.database import Database
+    Database.has_changed = lambda database: False
+    queue = SQLiteQueue(name="default", path=path)
+    len(queue)
+    seen = queue.wait(queue.wait(0, 0.0), 0.0)
+    say("waits")
+    say("woken" if queue.wait(seen, 60.0) != seen else "not woken")
+"""
+
+
+def test_all_processes_that_wait_are_woken_without_looking(queue, path):
+    with Child(WAITS, path) as one, Child(WAITS, path) as two:
+        one.expect("waits")
+        two.expect("waits")
+        publish(queue, record())
+        one.expect("woken")
+        two.expect("woken")
+
+
+def test_who_is_killed_while_it_waits_leaves_nothing_for_long(queue, path):
+    pipes = Path(f"{path}.waiting")
+    with Child(WAITS, path) as killed, Child(WAITS, path) as other:
+        killed.expect("waits")
+        other.expect("waits")
+        assert len(list(pipes.iterdir())) == 2
+        killed.kill()
+        publish(queue, record())
+        other.expect("woken")
+        assert len(list(pipes.iterdir())) == 1

@@ -44,7 +44,7 @@ def make_folder(path: str) -> None:
         os.mkdir(path, 0o700)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            _give_to_owner_of_folder(path, descriptor)
+            give_to_owner_of_folder(path, descriptor)
         finally:
             os.close(descriptor)
 
@@ -52,7 +52,7 @@ def make_folder(path: str) -> None:
 def make_file(path: str) -> int:
     """Make a file for its owner alone, and open it. Raises FileExistsError."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    _give_to_owner_of_folder(path, descriptor)
+    give_to_owner_of_folder(path, descriptor)
     return descriptor
 
 
@@ -66,7 +66,7 @@ def open_or_make_file(path: str) -> int:
                 return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
-def _give_to_owner_of_folder(path: str, descriptor: int) -> None:
+def give_to_owner_of_folder(path: str, descriptor: int) -> None:
     """By its descriptor, since whoever owns the folder may put another file under the name."""
     if os.geteuid() != 0:
         return

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
-from weakref import WeakSet
 
 from ..interfaces import (
     Counts,
@@ -26,13 +25,13 @@ from ..interfaces import (
 )
 from ..record import STORED_STATES, State
 from . import rows, rules
-from .database import Database, Synchronous
+from .database import Database
 from .deadlines import Deadline
+from .filehints import FileHints
 from .filelocks import OwnerLocks
-from .hints import Hints
 from .schema import Layout
+from .sessions import Synchronous
 
-POLL_SECONDS = 0.05  # how often those who wait look whether another process has changed something
 PURGE_LIMIT = 1000  # tasks that one transaction of a purge deletes
 
 
@@ -60,8 +59,7 @@ class SQLiteQueue(TaskQueue):
         self._length_limit = length_limit
         self._database = Database(self.path, Layout(self.path, prefix, name), synchronous)
         self._owner_locks = OwnerLocks(f"{self.path}.owners")
-        self._hints = Hints()
-        _queues.add(self)
+        self._hints = FileHints(self.path, (prefix, name), self._database.has_changed)
 
     # ---- the way in ----
 
@@ -75,7 +73,7 @@ class SQLiteQueue(TaskQueue):
     def publish(self, records: Sequence[Record], timeout: float) -> None:
         with self._database.writing(timeout) as session:
             rows.publish(session, records, time.time())
-        self._hints.give()
+        self._hints.spread()
 
     def discard(self, ids: Collection[str], timeout: float) -> None:
         with self._database.writing(timeout) as session:
@@ -90,7 +88,7 @@ class SQLiteQueue(TaskQueue):
         with self._database.writing(timeout) as session:
             changed = rows.settle(session, ids, verdict, time.time())
         if verdict == "publish":
-            self._hints.give()
+            self._hints.spread()
         return changed
 
     # ---- the way out ----
@@ -105,14 +103,14 @@ class SQLiteQueue(TaskQueue):
                 return seen.answer()
         with self._database.writing() as session:
             now = time.time()
-            refused = [each.id for each in settlements if not rows.settle_claim(session, each, now)]
+            refused = rows.settle_claims(session, settlements, now)
             rows.promote(session, now)
             seen = rows.look(session, now)
             claimed = [] if seen.paused else rows.claim(session, owner_id, consumer, wanted, alone, now)
             if claimed:
                 seen = rows.look(session, now)
         if any(each.state in rules.RETURNED for each in settlements):
-            self._hints.give()
+            self._hints.spread()
         return seen.answer(claimed, refused)
 
     def release(self, owner_id: str, consumer: str, holding: Collection[str]) -> int:
@@ -121,18 +119,11 @@ class SQLiteQueue(TaskQueue):
                 return 0
         with self._database.writing() as session:
             released = rows.release(session, rows.select_claimed(session, owner_id, consumer, holding))
-        self._hints.give()
+        self._hints.spread()
         return released
 
     def wait(self, seen: int, timeout: float) -> int:
-        deadline = Deadline(timeout)
-        while True:
-            if self._database.has_changed():
-                self._hints.give()
-            remaining = deadline.remaining()
-            number = self._hints.wait(seen, min(POLL_SECONDS, remaining))
-            if number != seen or remaining <= POLL_SECONDS:
-                return number
+        return self._hints.wait(seen, timeout)
 
     def wake(self) -> None:
         self._hints.give()
@@ -173,7 +164,7 @@ class SQLiteQueue(TaskQueue):
             reclaimed = rows.reclaim(session, lapsed, max_deaths, time.time())
         for owner_id in lapsed:
             self._owner_locks.forget(owner_id)
-        self._hints.give()
+        self._hints.spread()
         return reclaimed
 
     def promote(self) -> float | None:
@@ -185,7 +176,7 @@ class SQLiteQueue(TaskQueue):
             now = time.time()
             rows.promote(session, now)
             next_due = rows.look(session, now).next_due
-        self._hints.give()
+        self._hints.spread()
         return next_due
 
     def prune(
@@ -235,7 +226,7 @@ class SQLiteQueue(TaskQueue):
         with self._database.writing() as session:
             changed = rows.requeue(session, ids, time.time())
         if changed:
-            self._hints.give()
+            self._hints.spread()
         return changed
 
     def delete(self, ids: Collection[str]) -> Sequence[str]:
@@ -259,7 +250,7 @@ class SQLiteQueue(TaskQueue):
     def resume(self) -> None:
         with self._database.writing() as session:
             rows.set_paused(session, False)
-        self._hints.give()
+        self._hints.spread()
 
     # ---- the schema ----
 
@@ -273,16 +264,6 @@ class SQLiteQueue(TaskQueue):
 
     def close(self) -> None:
         """Close the file, and end the leases that this object took."""
+        self._hints.close()
         self._database.close()
         self._owner_locks.release_all()
-
-
-_queues: WeakSet[SQLiteQueue] = WeakSet()
-
-
-def _forget_hints_in_child() -> None:
-    for queue in list(_queues):
-        queue._hints = Hints()  # its lock may be held by a thread that the child does not have
-
-
-os.register_at_fork(after_in_child=_forget_hints_in_child)

@@ -1,0 +1,102 @@
+"""Connections to a SQLite file, opened as this package needs them. Knows no tasks, and not when to open which."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, Literal
+from urllib.parse import quote
+
+from .deadlines import Deadline
+
+Identity = tuple[int, int]  # device and inode
+Synchronous = Literal["full", "normal"]
+
+
+class Session:
+    """An open connection, and the number of the queue in it; ``:queue`` in statements."""
+
+    __slots__ = ("connection", "identity", "queue")
+
+    def __init__(self, connection: sqlite3.Connection, identity: Identity | None) -> None:
+        self.connection = connection
+        self.identity = identity
+        self.queue = 0
+
+    def run(self, statement: str, **parameters: Any) -> sqlite3.Cursor:
+        """Execute one statement."""
+        return self.connection.execute(statement, {"queue": self.queue, **parameters})
+
+    def run_many(self, statement: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Execute one statement for each row of parameters; returns how many rows of the table it changed."""
+        return self.connection.executemany(statement, ({"queue": self.queue, **row} for row in rows)).rowcount
+
+
+class Slot:
+    """The place of one connection, and the lock of the threads that share it."""
+
+    __slots__ = ("lock", "session")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.session: Session | None = None
+
+    def discard(self) -> None:
+        """Close the connection, whatever state it is in."""
+        session, self.session = self.session, None
+        if session is not None:
+            with suppress(sqlite3.Error):
+                session.connection.close()
+
+
+def connect(path: str, synchronous: Synchronous, deadline: Deadline) -> sqlite3.Connection:
+    """A connection to a file that exists."""
+    connection = sqlite3.connect(
+        f"file:{quote(path)}?mode=rw",
+        uri=True,
+        timeout=deadline.remaining(),
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    # Text that is none shall not make its row unreadable, and with it all that would come after.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+    try:
+        for setting in (
+            f"synchronous = {synchronous}",
+            "wal_autocheckpoint = 0",
+            "secure_delete = ON",
+            "trusted_schema = OFF",
+        ):
+            connection.execute(f"PRAGMA {setting}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def identify(path: str) -> Identity | None:
+    """Which file has this name, None when there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def set_patience(connection: sqlite3.Connection, deadline: Deadline) -> None:
+    """Have SQLite wait for its own locks as long as is left."""
+    milliseconds = int(deadline.remaining() * 1000)
+    if milliseconds > 200:
+        milliseconds -= milliseconds % 100  # few different statements, which stay compiled
+    connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+
+
+def use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Make a file ready for readers beside a writer. Raises sqlite3.Error where that cannot be."""
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise sqlite3.OperationalError("this file system cannot hold a write-ahead log")
