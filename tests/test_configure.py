@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import textwrap
 import threading
@@ -38,6 +39,21 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 # ---- types of queues ---------------------------------------------------------------------------------------------
+
+ONE_TYPE = """
+import sys
+import taskqueue.wsgi
+from taskqueue.configure import Installation, read_keywords
+
+Installation(read_keywords({"default": {"type": "local"}}, {"default": {}}))
+print({"sqlite3", "redis", "psycopg"} & set(sys.modules))
+"""
+
+
+def test_a_process_has_in_memory_only_what_its_queues_need() -> None:
+    done = subprocess.run([sys.executable, "-c", ONE_TYPE], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
 
 TAKES = f"takes {', '.join(BACKENDS)} or the dotted path of a class"
 MODULE = """

@@ -19,10 +19,6 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from . import notices, queues, readers, witnesses
-from .backends.local import LocalQueue
-from .backends.postgresql import PostgreSQLQueue
-from .backends.redis import RedisQueue
-from .backends.sqlite import SQLiteQueue
 from .consumer import Consumer
 from .errors import ConfigurationError
 from .interfaces import ITaskQueue, TaskQueue
@@ -47,11 +43,12 @@ __all__ = [
 
 Application = Callable[..., Iterable[bytes]]
 
-BACKENDS: Mapping[str, type[TaskQueue]] = {
-    "local": LocalQueue,
-    "sqlite": SQLiteQueue,
-    "redis": RedisQueue,
-    "postgresql": PostgreSQLQueue,
+# Imported when a queue is of that type: a process needs no memory for the others.
+BACKENDS: Mapping[str, str] = {
+    "local": "taskqueue.backends.local.LocalQueue",
+    "sqlite": "taskqueue.backends.sqlite.SQLiteQueue",
+    "redis": "taskqueue.backends.redis.RedisQueue",
+    "postgresql": "taskqueue.backends.postgresql.PostgreSQLQueue",
 }
 # What every constructor takes beside the options that its class declares.
 CONSTRUCTOR_WORDS = frozenset({"name", "prefix", "length_limit"})
@@ -108,7 +105,7 @@ def backend_options(kind: str) -> Sequence[Option]:
 
 def _backend_class(kind: str) -> Callable[..., TaskQueue]:
     if kind in BACKENDS:
-        return BACKENDS[kind]
+        return _import(BACKENDS[kind])  # type: ignore[no-any-return]  # they are what they are called
     if not re.fullmatch(r"\w+([.:]\w+)+", kind):
         near = difflib.get_close_matches(kind.lower(), BACKENDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
