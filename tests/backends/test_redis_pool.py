@@ -1,5 +1,7 @@
 """All queues of a process share their connections to one server, and one listener there."""
 
+import select
+
 import pytest
 
 from taskqueue.backends import redis_listener, redis_pool
@@ -116,6 +118,15 @@ def test_a_queue_that_may_not_be_listened_to_deafens_no_other(open_queue, server
     one.close()
     deaf.close()
     server.ask("ACL", "DELUSER", "half")
+
+
+def test_who_is_woken_for_an_order_that_it_has_taken_already_is_not_woken_for_ever(open_queue, server):
+    queues = [open_queue(name) for name in NAMES[:2]]  # for one alone the thread does not listen itself
+    for queue in queues:
+        listen(queue)
+    station = redis_listener._station_of(queues[0]._link.address)
+    station._wake()
+    wait_until(lambda: not select.select([station._woken], [], [], 0.0)[0])
 
 
 def test_each_server_and_each_user_has_connections_of_its_own():

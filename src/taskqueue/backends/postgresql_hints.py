@@ -1,5 +1,6 @@
 """Hints between processes, over LISTEN and NOTIFY: one thread listens, one gives them, for all queues of a process that
-are in the same database. Knows no tasks.
+are in the same database. Where one queue alone is listened for, the thread connects and checks, and the one who waits
+listens: a thread less to be woken by each hint. Knows no tasks.
 
 A NOTIFY takes a lock of the whole server while its transaction commits. So hints are given after the transaction that
 they tell of, by one that changes nothing and so waits for no disk, and many at once become one. Hints may be missed, as
@@ -14,11 +15,12 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import BackendUnavailableError
 from .deadlines import Deadline
+from .ears import LentEar
 from .hints import Hints
 from .postgresql_statements import HINT, PING
 
@@ -198,8 +200,12 @@ class Listener:
         listening: set[str] = set()
         try:
             while not _is_closed(stopped, 0.0):
+                heard = self._heard
                 self._catch_up(wire, listening)
                 self._pause = FIRST_PAUSE_SECONDS
+                if sum(map(len, heard.values())) == 1:
+                    self._lend(wire, stopped, heard)
+                    continue
                 channels = wire.receive(CHECK_SECONDS, stopped.fileno())
                 if channels is None:
                     wire.run([(PING, {})], Deadline(CHECK_TIMEOUT))
@@ -207,6 +213,20 @@ class Listener:
                     self._give(channel)
         finally:
             wire.close()
+
+    def _lend(self, wire: Wire, stopped: socket.socket, heard: Mapping[str, Sequence[Hints]]) -> None:
+        """Let the one who waits listen, until something else is wanted of the connection."""
+        ((hints,),) = heard.values()
+        ear = LentEar(hints, lambda seconds, rung: bool(wire.receive(seconds, rung.fileno())), self._look)
+        try:
+            while self._heard is heard:
+                ear.lend()
+                if _is_closed(stopped, CHECK_SECONDS):
+                    return
+                ear.take_back()
+                wire.run([(PING, {})], Deadline(CHECK_TIMEOUT))
+        finally:
+            ear.close()
 
     def _catch_up(self, wire: Wire, listening: set[str]) -> None:
         """Listen to what somebody waits for, and to nothing else."""

@@ -1,5 +1,6 @@
 """Listens for hints that other processes publish, and passes them on to those who wait in this one: one connection and
-one thread for each server, whichever queues listen there. Knows no tasks.
+one thread for each server, whichever queues listen there. Where that is one queue alone, the thread connects and
+checks, and the one who waits listens: a thread less to be woken by each hint. Knows no tasks.
 
 Hints may be missed, and nothing depends on them: whoever waits polls behind them. The listener connects again for ever.
 """
@@ -14,9 +15,11 @@ import socket
 import threading
 import weakref
 from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .deadlines import Deadline
+from .ears import LentEar
 from .hints import Hints
 from .redis_address import Address
 from .redis_faults import LostError, RefusedError
@@ -78,11 +81,14 @@ class _Station:
     def order(self, wanted: bool, channel: bytes, hints: Hints) -> None:
         """Listen to a channel for somebody, or no more."""
         self._orders.append((wanted, channel, hints))
-        with contextlib.suppress(OSError):  # it is full, and so it will be read
-            self._waker.send(b"!")
+        self._wake()
         if wanted:
             with self._lock:
                 self._start()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # it is full, and so it will be read
+            self._waker.send(b"!")
 
     def _start(self) -> None:
         if not self._is_running:
@@ -143,9 +149,11 @@ class _Station:
         try:
             while self._listening:
                 self._tune(wire)
-                self._hear(wire)
-                if self._orders:
-                    self._take_orders()
+                if self._heard == self._asked and self._is_for_one():
+                    self._lend(wire)
+                else:
+                    self._hear(wire)
+                self._take_orders()  # whoever orders wakes afterwards: what woke us may be there without an order
         finally:
             self._wire = None
             wire.close()
@@ -172,6 +180,28 @@ class _Station:
                 raise
             return  # this user may not listen to that channel; it is asked for again after the next silence
         self._pass_on(said)
+
+    def _is_for_one(self) -> bool:
+        return sum(map(len, self._listening.values())) == 1
+
+    def _lend(self, wire: Wire) -> None:
+        """Let the one who waits listen, until the connection is to be checked or something else is wanted of it."""
+
+        def hear(seconds: float, rung: socket.socket) -> bool:
+            said = wire.receive(Deadline(seconds), rung)
+            return isinstance(said, list) and said[:1] == [b"message"]
+
+        (hints,) = chain.from_iterable(self._listening.values())
+        ear = LentEar(hints, hear, self._wake)
+        try:
+            while self._listening.keys() == self._asked and self._is_for_one():
+                ear.lend()
+                self._rest(CHECK_SECONDS)
+                ear.take_back()
+                self._take_orders()
+                self._pass_on(self._check(wire))
+        finally:
+            ear.close()
 
     def _check(self, wire: Wire) -> Any:
         """See that the server is still there, when nothing has come for a while. Returns what it says."""
