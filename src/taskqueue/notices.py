@@ -81,7 +81,7 @@ def unlisten(listener: Listener) -> None:
 
 def tell(event: Event, *, outcome: Outcome | None = None, **fields: Any) -> None:
     """Tell everybody who listens. A listener that raises is logged, and harms nobody."""
-    if not _is_heard(event, outcome):
+    if not is_heard(event, outcome):
         return
     notice = Notice(event=event, outcome=outcome, **fields)
     with held_back:
@@ -92,8 +92,9 @@ def tell(event: Event, *, outcome: Outcome | None = None, **fields: Any) -> None
                 _log.exception("A listener to task notices failed.")
 
 
-def _is_heard(event: Event, outcome: Outcome | None) -> bool:
-    """Most that is told of a task without trouble is of no interest to anybody, and no notice is made of it."""
+def is_heard(event: Event, outcome: Outcome | None = None) -> bool:
+    """Whether anybody would hear it. Most that could be told of a task without trouble is of no interest to anybody:
+    who asks before ``tell`` need not gather what nobody hears."""
     try:
         for listener in _listeners:
             hears = getattr(listener, "hears", None)

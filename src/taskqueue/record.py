@@ -90,7 +90,7 @@ class Principal(msgspec.Struct, frozen=True):
     source: str = ""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What one replay came to."""
 
     state: str  # the state that it led to
@@ -104,7 +104,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     finished_at: float = 0.0
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A task: one request kept for later.
 
     The upper fields are as ``add`` made them; the lower ones are its progress, as the store had it when it was read.
@@ -164,7 +164,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     strangers: tuple[str, ...] | None = None
 
 
-class _Secrets(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Secrets(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     payload: bytes | None = None
     headers: Headers = ()
 

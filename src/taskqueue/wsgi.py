@@ -103,7 +103,7 @@ def _remember_body(environ: Environ, queues: Queues) -> SeekableBody | RecordedB
     text = environ.get("CONTENT_LENGTH", "")
     length = int(text) if type(text) is str and text.isdecimal() and len(text) <= LONGEST_LENGTH else None
     stream = environ.get("wsgi.input")
-    if stream is None or length == 0:
+    if length == 0 or stream is None:
         return None
     if length is None and not (environ.get("wsgi.input_terminated") or "HTTP_TRANSFER_ENCODING" in environ):
         return None  # a request without a body
@@ -209,12 +209,14 @@ class TaskQueueFilter:
 
     def _serve(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         origin = enter(environ, self.installation.queues)
+        previous = context.activate(origin)
         try:
-            with context.active(origin):
-                response = self.app(environ, start_response)
+            response = self.app(environ, start_response)
         except BaseException:
+            context.activate(previous)
             leave(origin)
             raise
+        context.activate(previous)
         if isinstance(response, (list, tuple)) or _is_file(environ, response):
             leave(origin)  # nothing of the application runs any more
             return response

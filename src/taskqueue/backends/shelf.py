@@ -13,16 +13,22 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from ..interfaces import Record, Settlement
-from ..record import State
+from ..record import TRANSITIONS, State
 from . import rules
 
 # As text, which is what records hold.
 READY, SCHEDULED, RUNNING = State.READY.value, State.SCHEDULED.value, State.RUNNING.value
 Key = TypeVar("Key", int, float)
-GONE = State.GONE
+GONE, _RUNNING = State.GONE, State.RUNNING
 # Asked twice for each task; an enumeration would answer in Python.
 _STATES = {state.value: state for state in State}
 _TEXTS = {state: state.value for state in State}
+# Every step of the table as texts: one look for each change, of which every task takes several.
+_STEPS = frozenset(
+    (None if before is None else before.value, verb, to.value)
+    for (before, verb), ends in TRANSITIONS.items()
+    for to in ends
+)
 _replace = msgspec.structs.replace
 
 
@@ -87,8 +93,9 @@ class Shelf:
     def step(self, record: Record, verb: str, to: State, now: float, **changes: Any) -> bool:
         """Take one step of the table with a known or a new record; False, and no change, when there is no such step."""
         stored = self.records.get(record.id)
-        before = self.state(record.id, now) if stored is None else _STATES[stored.state]
-        if not rules.allows(before, verb, to):
+        before = self.state(record.id, now) if stored is None else stored.state
+        state = _TEXTS[to]
+        if (before, verb, state) not in _STEPS:
             return False
         if stored is None:
             stored = Record(
@@ -101,11 +108,10 @@ class Shelf:
             del self.records[record.id]
             self._gone[record.id] = now
         else:
-            self._put(_replace(stored, state=_TEXTS[to], **changes))
+            self._put(_replace(stored, state=state, **changes), state)
         return True
 
-    def _put(self, record: Record) -> None:
-        state = record.state
+    def _put(self, record: Record, state: str) -> None:
         self.records[record.id] = record
         self._count[state] += 1
         if state == SCHEDULED:
@@ -140,14 +146,14 @@ class Shelf:
             self._ready.drop_first()
             claimed.append(self._claim_one(first, owner_id, consumer, now))
             claimed_bytes += rules.size(first)
-            first = self.next_ready()
+            first = self._top(self._ready, _is_ready)
         return claimed
 
     def _claim_one(self, record: Record, owner_id: str, consumer: str, now: float) -> Record:
         self.step(
             record,
             "exchange",
-            State.RUNNING,
+            _RUNNING,
             now,
             claim_number=record.claim_number + 1,
             owner=owner_id,
@@ -162,21 +168,21 @@ class Shelf:
         record = self.records.get(settlement.id)
         if record is None or record.state != RUNNING or record.claim_number != settlement.claim_number:
             return False
-        to = _STATES[settlement.state]
+        to = settlement.state
         changes: dict[str, Any] = {"attempts": record.attempts + settlement.attempts, "owner": "", "consumer": ""}
         if settlement.started:
             changes["suspect"] = False
         else:
             changes["first_claimed_at"] = rules.first_claim_after_return(record.first_claimed_at, record.claimed_at)
-        if to is State.SCHEDULED:
+        if to == SCHEDULED:
             changes["due"] = now + max(0.0, settlement.delay)
-        if to in rules.FINISHED:
+        elif to != READY:
             changes["finished_at"] = now
         if settlement.outcome is not None:
             changes["outcome"] = settlement.outcome
         if settlement.wipe:
             changes["secrets"] = None
-        return self.step(record, "exchange", to, now, **changes)
+        return self.step(record, "exchange", _STATES[to], now, **changes)
 
     def give_back(self, record: Record, now: float) -> None:
         """Make a claimed record ready again, nothing spent."""

@@ -14,7 +14,7 @@ from ..failpoints import reach
 from ..interfaces import Record, Settlement
 from ..notices import Event
 from ..queues import Queue
-from ..record import Task, decode
+from ..record import Outcome, Task, decode
 from ..settings import ServerSettings
 from . import outcome
 from .once import Once
@@ -25,29 +25,49 @@ from .trouble import describe
 WAIT_SECONDS = 5.0  # for an earlier run whose transaction is still open
 
 
-class Claim:
+# Nothing in these refers back to them, so the collector of cycles need not look at them.
+
+
+class Claim(msgspec.Struct, eq=False, gc=False):
     """One claimed record; ``task`` is there once it was read."""
 
-    __slots__ = ("record", "task")
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        self.task: Task | None = None
+    record: Record
+    task: Task | None = None
 
 
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
+class Finished(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
     """What is to be handed in for a claim, and what to tell when the store has it."""
 
     settlement: Settlement
+    queue: str
+    consumer: str
     event: Event | None = None  # None: it was told already
-    notice: dict[str, Any]
+    task: Task | None = None
+    task_ids: tuple[str, ...] = ()
+    outcome: Outcome | None = None
+    delay_seconds: float = 0.0
     duration_seconds: float | None = None  # None: it was not replayed
     is_settled: bool = False  # the store has it already, by the transaction of the replay
 
     def tell(self) -> None:
         """Tell whoever listens."""
-        if self.event is not None:
-            notices.tell(self.event, **self.notice)
+        if self.event is not None and notices.is_heard(self.event, self.outcome):
+            self._tell(self.event, self.task_ids)
+
+    def tell_refused(self) -> None:
+        """Tell that the store did not take it: somebody else has claimed the task."""
+        self._tell(Event.REFUSED, (self.settlement.id,))
+
+    def _tell(self, event: Event, task_ids: tuple[str, ...]) -> None:
+        notices.tell(
+            event,
+            queue=self.queue,
+            consumer=self.consumer,
+            task=self.task,
+            task_ids=task_ids,
+            outcome=self.outcome,
+            delay_seconds=self.delay_seconds,
+        )
 
 
 def attempt(claim: Claim, application: Application, queue: Queue, settings: ServerSettings) -> Finished:
@@ -59,34 +79,30 @@ def attempt(claim: Claim, application: Application, queue: Queue, settings: Serv
         return _leave(record, queue, settings, error)
     except RecordError as error:
         return _refuse(record, queue, settings, error)
-    about: dict[str, Any] = {"queue": queue.name, "consumer": settings.name, "task": task}
     once = Once(record, queue, settings.name) if settings.acknowledge == "with-transaction" else None
     earlier = once.earlier_run() if once is not None else "no"
     if earlier == "not yet":
         return _wait(record, queue, settings)
     if earlier == "yes":
-        return _finished(record, outcome.done_before(task, time.time()), about, None)
-    notices.tell(Event.STARTED, **about)
+        return _finished(record, outcome.done_before(task, time.time()), queue, settings, task)
+    if notices.is_heard(Event.STARTED):
+        notices.tell(Event.STARTED, queue=queue.name, consumer=settings.name, task=task)
     reach("replay.begun")
     answer = replay(application, task, once.before_commit if once is not None else None)
     reach("replay.done")
     judgement = outcome.judge(answer, task, settings, time.time(), random.random())  # noqa: S311  # jitter
-    about["delay_seconds"] = judgement.delay_seconds
-    return _finished(
-        record,
-        judgement,
-        about,
-        answer.duration_seconds,
-        is_settled=once is not None and once.is_settled and answer.committed is True,
-    )
+    is_settled = once is not None and once.is_settled and answer.committed is True
+    return _finished(record, judgement, queue, settings, task, answer.duration_seconds, is_settled)
 
 
 def give_back(record: Record, queue: Queue, settings: ServerSettings) -> Finished:
     """A claim that has not started: ready again, nothing spent."""
     return Finished(
         settlement=Settlement(id=record.id, claim_number=record.claim_number, state="ready", started=False),
+        queue=queue.name,
+        consumer=settings.name,
         event=Event.RETURNED,
-        notice={"queue": queue.name, "consumer": settings.name, "task_ids": (record.id,)},
+        task_ids=(record.id,),
     )
 
 
@@ -97,7 +113,7 @@ def give_up(record: Record, queue: Queue, settings: ServerSettings, error: BaseE
     judgement = outcome.judge(answer, task, settings, time.time(), random.random())  # noqa: S311  # jitter
     ids: dict[str, Any] = {"queue": queue.name, "consumer": settings.name, "task_ids": (record.id,)}
     notices.tell(Event.CONSUMER_FAILED, **ids, detail=describe(error))
-    return _finished(record, judgement, {**ids, "delay_seconds": judgement.delay_seconds}, None)
+    return _finished(record, judgement, queue, settings)
 
 
 def _read(record: Record, queue: Queue) -> Task:
@@ -122,7 +138,8 @@ def _leave(record: Record, queue: Queue, settings: ServerSettings, error: Unknow
     )
     return Finished(
         settlement=Settlement(id=record.id, claim_number=record.claim_number, state="scheduled", delay=delay),
-        notice={"queue": queue.name, "consumer": settings.name},
+        queue=queue.name,
+        consumer=settings.name,
     )
 
 
@@ -131,7 +148,7 @@ def _refuse(record: Record, queue: Queue, settings: ServerSettings, error: Recor
     judgement = outcome.refuse(describe(error), record.attempts, time.time())
     ids: dict[str, Any] = {"queue": queue.name, "consumer": settings.name, "task_ids": (record.id,)}
     notices.tell(Event.UNREADABLE, **ids, detail=f"{describe(error)}; it is dead, and was not run")
-    return _finished(record, judgement, ids, None)
+    return _finished(record, judgement, queue, settings)
 
 
 def _wait(record: Record, queue: Queue, settings: ServerSettings) -> Finished:
@@ -143,22 +160,28 @@ def _wait(record: Record, queue: Queue, settings: ServerSettings) -> Finished:
         settlement=Settlement(
             id=record.id, claim_number=record.claim_number, state="scheduled", delay=WAIT_SECONDS, started=False
         ),
-        notice=ids,
+        **ids,
     )
 
 
 def _finished(
     record: Record,
     judgement: Judgement,
-    notice: dict[str, Any],
-    duration_seconds: float | None,
-    *,
+    queue: Queue,
+    settings: ServerSettings,
+    task: Task | None = None,
+    duration_seconds: float | None = None,
     is_settled: bool = False,
 ) -> Finished:
     return Finished(
         settlement=judgement.settlement(record.id, record.claim_number),
+        queue=queue.name,
+        consumer=settings.name,
         event=judgement.event,
-        notice={**notice, "outcome": judgement.outcome},
+        task=task,
+        task_ids=(record.id,) if task is None else (),
+        outcome=judgement.outcome,
+        delay_seconds=judgement.delay_seconds,
         duration_seconds=duration_seconds,
         is_settled=is_settled,
     )

@@ -101,7 +101,7 @@ _EVENTS: Mapping[EndState, Event] = {"done": Event.DONE, "scheduled": Event.RETR
 _CONFLICT_NAMES = frozenset({"TransientError", "ConflictError"})
 
 
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+class Judgement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is to be done about a claim, for the store and for whoever listens."""
 
     state: EndState
@@ -179,11 +179,12 @@ def find_row(answer: Answer, overrides: Mapping[str, str]) -> Row:
     """
     if answer.refusal:
         return _ROWS["refused"]
-    row = _row_of_status(answer.status or 0) if answer.exception is None else _row_of(_names(answer))
+    status = answer.status or 0
+    row = _row_of_status(status) if answer.exception is None else _row_of(_names(answer))
     if overrides:
         names = _names(answer)
         row = next((_WORDS[overrides[name]] for name in names if name in overrides), row)
-    if row.action == "done" and answer.committed is False and (answer.status or 0) < 400:
+    if answer.committed is False and row.action == "done" and status < 400:
         return _ROWS["aborted"]  # whatever it answered, nothing of it was kept
     return row
 

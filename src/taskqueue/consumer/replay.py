@@ -39,6 +39,10 @@ OWN_KEYS = frozenset(
 WORST_LINE_CHARACTERS = 8192
 CACHED_SITES, CACHED_URL_CHARACTERS = 256, 256
 
+# The keys of headers in an environ. The same few names come again and again, and a replay looks up each of its own, so
+# this is a table and no lru_cache, which takes twice as long. One that is full of what somebody sent starts over.
+_variables: dict[str, str] = {}
+
 _log = logging.getLogger("taskqueue.application")
 
 
@@ -66,7 +70,7 @@ def replay(application: Application, task: Task, before_commit: BeforeCommit | N
     return Answer(
         status=status,
         headers=response.headers,
-        body=bytes(response.body_head),
+        body=response.body_head,
         duration_seconds=time.monotonic() - begun_at,
         committed=acknowledgement.committed,
         refusal=acknowledgement.refusal,
@@ -87,15 +91,13 @@ def build_environ(task: Task, acknowledgement: Acknowledgement) -> dict[str, Any
     environ.setdefault("HTTP_HOST", host)
     path, _, query = task.url.partition("?")
     environ["REQUEST_METHOD"] = task.method
-    environ["PATH_INFO"] = _as_wsgi(path if path.startswith("/") else "/" + path)
-    environ["QUERY_STRING"] = _native(query)
+    environ["PATH_INFO"] = _as_wsgi(path if path[:1] == "/" else "/" + path)
+    environ["QUERY_STRING"] = query if query.isascii() else _native(query)
     for key, value in task.connection.items():
         if key in CONNECTION_KEYS:
-            environ[key] = _native(value)
+            environ[key] = value if value.isascii() else _native(value)
     _add_body(environ, task)
-    _add_own_headers(environ, task)
-    environ["wsgi.errors"] = _ErrorStream(task.id)
-    environ["taskqueue.task"] = task
+    _add_own(environ, task)
     environ["taskqueue.acknowledgement"] = acknowledgement
     return environ
 
@@ -144,14 +146,25 @@ def _port(host: str, scheme: str) -> str:
 
 
 def _add_headers(environ: dict[str, Any], headers: Headers) -> None:
+    known = _variables.get
     for name, value in headers:
-        key = _common_variable(name) if len(name) <= CACHED_CHARACTERS else _variable(name)
+        key = known(name)
+        if key is None:
+            key = _variable(name)
+            _remember_variable(name, key)
         if not key:
             continue
         native = value if value.isascii() else _native(value)
         if key in environ:  # the header came more than once
             native = environ[key] + ("; " if key == "HTTP_COOKIE" else ", ") + native
         environ[key] = native
+
+
+def _remember_variable(name: str, key: str) -> None:
+    if len(name) <= CACHED_CHARACTERS:
+        if len(_variables) >= CACHED_NAMES:
+            _variables.clear()
+        _variables[name] = key
 
 
 def _variable(name: str) -> str:
@@ -162,9 +175,6 @@ def _variable(name: str) -> str:
     return "CONTENT_TYPE" if key == "HTTP_CONTENT_TYPE" else key
 
 
-_common_variable = functools.lru_cache(maxsize=CACHED_NAMES)(_variable)
-
-
 def _add_body(environ: dict[str, Any], task: Task) -> None:
     payload = task.payload or b""
     environ["wsgi.input"] = io.BytesIO(payload)  # seekable: frameworks that retry a request read it again
@@ -173,12 +183,15 @@ def _add_body(environ: dict[str, Any], task: Task) -> None:
         environ["CONTENT_LENGTH"] = str(len(payload))
 
 
-def _add_own_headers(environ: dict[str, Any], task: Task) -> None:
+def _add_own(environ: dict[str, Any], task: Task) -> None:
+    task_id = task.id
     environ["HTTP_USER_AGENT"] = USER_AGENT
-    environ["HTTP_X_TASK_ID"] = task.id
+    environ["HTTP_X_TASK_ID"] = task_id
     environ["HTTP_X_TASK_QUEUE"] = task.queue
     environ["HTTP_X_TASK_ATTEMPT"] = str(task.attempts + 1)
-    environ["HTTP_IDEMPOTENCY_KEY"] = task.id  # the same in every attempt
+    environ["HTTP_IDEMPOTENCY_KEY"] = task_id  # the same in every attempt
+    environ["wsgi.errors"] = _ErrorStream(task_id)
+    environ["taskqueue.task"] = task
 
 
 # ---- the server's part of the protocol ---------------------------------------------------------------------------
@@ -186,6 +199,11 @@ def _add_own_headers(environ: dict[str, Any], task: Task) -> None:
 
 def _call(application: Application, environ: dict[str, Any], response: _Response) -> None:
     iterable = application(environ, response.start_response)
+    if type(iterable) is list:  # nothing of the application runs any more, and nothing has to be closed
+        for part in iterable:
+            response.take(part)
+        response.require_start()
+        return
     try:
         for part in iterable:
             response.take(part)
@@ -204,7 +222,7 @@ class _Response:
     def __init__(self) -> None:
         self.status = ""
         self.headers: Headers = ()
-        self.body_head = bytearray()
+        self.body_head = b""
         self._started = False
         self._sent = False
 
@@ -233,10 +251,12 @@ class _Response:
             raise TypeError(f"the body yields {type(part).__name__}, and must yield bytes")
         if not part:
             return
-        self.require_start()
+        if not self._started:
+            self.require_start()
         self._sent = True
-        if len(self.body_head) < BODY_BYTES:
-            self.body_head += part[: BODY_BYTES - len(self.body_head)]
+        missing = BODY_BYTES - len(self.body_head)
+        if missing > 0:
+            self.body_head += part[:missing]
 
     def require_start(self) -> None:
         """Raise unless the application has begun a response."""

@@ -30,6 +30,7 @@ from .upkeep import Upkeep
 POLL_SECONDS = 1.0  # hints may be missed
 SHORTEST_WAIT_SECONDS = 0.005
 LEASE_TIMEOUT = 5.0
+CALL_SECONDS = 0.005  # so long a worker lets the fetching thread go first; the interpreter would have made it by then
 STOP_MARGIN_SECONDS = 5.0  # beyond the grace, for calls to a backend that are under way
 
 
@@ -48,7 +49,7 @@ class Consumer:
         self._application = application
         self._keeper = keeper
         self._pool: Pool[Claim] = Pool(
-            f"taskqueue-{settings.name}", settings.concurrent_limit, self._perform, self._wake
+            f"taskqueue-{settings.name}", settings.concurrent_limit, self._perform, self._call_fetcher
         )
         self._upkeep = Upkeep(settings, queue, keeper)
         self._trouble = Trouble(queue.name, settings.name)
@@ -56,6 +57,7 @@ class Consumer:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop_requested = threading.Event()
+        self._fetcher_came = threading.Event()
         self._stop_at = 0.0  # monotonic; how long to wait for what runs
         # Shared with the workers, under the lock.
         self._finished: list[Finished] = []  # not yet handed in
@@ -239,8 +241,7 @@ class Consumer:
     def _take_answer(self, finished: Sequence[Finished], answer: Exchanged, wanted: int) -> None:
         with self._lock:
             del self._finished[: len(finished)]
-        for record in answer.claimed:
-            self._held[record.id] = record.claim_number
+        self._held.update([(record.id, record.claim_number) for record in answer.claimed])
         claims = [Claim(record) for record in answer.claimed]
         if self._stop_requested.is_set():
             self._give_back(claims)
@@ -251,15 +252,17 @@ class Consumer:
 
     def _forget(self, finished: Sequence[Finished], refused: frozenset[str]) -> None:
         """The store has these: tell what became of them."""
+        held = self._held
         for each in finished:
-            task_id, claim_number = each.settlement.id, each.settlement.claim_number
-            if self._held.get(task_id) == claim_number:  # else it was reclaimed meanwhile, and claimed by us again
-                del self._held[task_id]
+            settlement = each.settlement
+            task_id, claim_number = settlement.id, settlement.claim_number
+            if held.get(task_id) == claim_number:  # else it was reclaimed meanwhile, and claimed by us again
+                del held[task_id]
             if task_id in refused and (task_id, claim_number) not in self._in_limbo and not each.is_settled:
-                notices.tell(Event.REFUSED, **{**each.notice, "task_ids": (task_id,)})
+                each.tell_refused()
                 continue
-            each.tell()
             if each.event is not None:
+                each.tell()
                 self._told[each.event] += 1
         self._in_limbo.clear()
 
@@ -285,6 +288,7 @@ class Consumer:
         except Exception as error:  # noqa: BLE001  # without hints there is polling
             self._wait_trouble.goes_on(error)
             self._stop_requested.wait(seconds)
+        self._fetcher_came.set()
         return hint
 
     # ---- stopping, in this order: give back, wait for what runs, hand in, let go ----
@@ -343,9 +347,10 @@ class Consumer:
             finished = attempt(claim, self._application, self._queue, self._settings)
         except BaseException as error:  # noqa: BLE001  # whatever went wrong, the claim must be settled
             finished = give_up(claim.record, self._queue, self._settings, error)
+        seconds = finished.duration_seconds
         with self._lock:
-            if finished.duration_seconds is not None:
-                self._mean_seconds = prefetch.average(self._mean_seconds, finished.duration_seconds)
+            if seconds is not None:
+                self._mean_seconds = prefetch.average(self._mean_seconds, seconds)
             if not self._is_closed:
                 self._finished.append(finished)
                 return
@@ -361,6 +366,20 @@ class Consumer:
             return
         for each in finished:
             each.tell()
+
+    def _call_fetcher(self) -> None:
+        """There are few left to start: a worker calls for more.
+
+        Where an exchange is nothing but work of this process, it stands aside until the fetching thread has come. Else
+        that one would ask for the interpreter during many tasks, and be woken in vain by each of their system calls,
+        which takes a tenth of a task's time. With a store to wait for, that would cost more than it saves.
+        """
+        if "shared" in self._backend.capabilities:
+            self._wake()
+            return
+        self._fetcher_came.clear()
+        self._wake()
+        self._fetcher_came.wait(CALL_SECONDS)
 
     def _wake(self) -> None:
         with contextlib.suppress(Exception):  # a hint; polling goes on behind it
