@@ -20,7 +20,13 @@ from mutations_transactions import TRANSACTION_FILES, TRANSACTION_MUTATIONS
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "taskqueue"
 LOCAL = ("test_local.py",)
-SQLITE = ("test_sqlite.py", "test_sqlite_faults.py", "test_sqlite_processes.py")
+SQLITE = (
+    "test_rowclaims.py",
+    "test_rowsettlements.py",
+    "test_sqlite.py",
+    "test_sqlite_faults.py",
+    "test_sqlite_processes.py",
+)
 EITHER = (*LOCAL, *SQLITE)
 BY_FILE = {
     "shelf.py": LOCAL,
@@ -120,16 +126,16 @@ MUTATIONS = [
     ("sql/hold.sql", " AND state = 'staged'", "", "only the staged can be held"),
     ("sql/remember_gone.sql", ", :now FROM", ", :now - 7200 FROM", "gone ids are remembered"),
     ("sql/forget_gone.sql", "WHERE queue = :queue", "WHERE 0", "prune forgets gone ids after an hour"),
-    ("sql/settle_claim.sql", " AND claim_number = :claim_number", "", "an old claim number is refused"),
-    ("sql/settle_claim.sql", " AND state = 'running'", "", "what runs no more is not settled"),
-    ("sql/settle_claim.sql", "attempts + :attempts", ":attempts", "attempts add up"),
-    ("sql/settle_claim.sql", "iif(:started, 0, suspect)", "suspect", "a suspect that ran is one no more"),
-    ("sql/settle_claim.sql", "iif(:started, 0, suspect)", "0", "a suspect that did not start still is one"),
-    ("sql/settle_claim.sql", "NOT :started AND ", "", "a task that ran keeps its first claim"),
-    ("sql/settle_claim.sql", " AND first_claimed_at = claimed_at", "", "a later claim leaves the first"),
-    ("sql/settle_claim.sql", "coalesce(:outcome, outcome)", ":outcome || x''", "no outcome leaves the last one"),
-    ("sql/settle_claim.sql", "iif(:wipe, NULL, secrets)", "secrets", "wiping forgets the secrets"),
-    ("sql/settle_claim.sql", "iif(:state = 'scheduled', :due, due)", "due", "a retry waits for its delay"),
+    ("sql/select_settled.sql", " AND task.claim_number = claim.value", "", "an old claim number is refused"),
+    ("sql/select_settled.sql", " AND task.state = 'running'", "", "what runs no more is not settled"),
+    ("sql/settle_alike.sql", "attempts + :attempts", ":attempts", "attempts add up"),
+    ("sql/settle_alike.sql", "iif(:started, 0, suspect)", "suspect", "a suspect that ran is one no more"),
+    ("sql/settle_alike.sql", "iif(:started, 0, suspect)", "0", "a suspect that did not start still is one"),
+    ("sql/settle_alike.sql", "NOT :started AND ", "", "a task that ran keeps its first claim"),
+    ("sql/settle_alike.sql", " AND first_claimed_at = claimed_at", "", "a later claim leaves the first"),
+    ("sql/settle_alike.sql", ":outcomes IS NULL", "0", "no outcome leaves the last one"),
+    ("sql/settle_alike.sql", "iif(:wipe, NULL, secrets)", "secrets", "wiping forgets the secrets"),
+    ("sql/settle_alike.sql", "iif(:state = 'scheduled', :due, due)", "due", "a retry waits for its delay"),
     ("sql/claim.sql", "claim_number + 1", "1", "the claim number grows"),
     ("sql/claim.sql", "coalesce(first_claimed_at, :now)", ":now", "the first claim stays"),
     ("sql/select_ready.sql", "priority DESC, id", "id", "higher priority first"),
@@ -167,13 +173,16 @@ MUTATIONS = [
     ("sql/find_queue.sql", "prefix = :prefix AND ", "", "prefixes never meet"),
     # ---- sqlite: the verbs ----
     (
-        "rows.py",
-        "if not chosen and suspect is not None and rules",
-        "if not chosen and suspect is not None or rules",
+        "rowclaims.py",
+        "if rules.comes_before(record, first)",
+        "if True",
         "suspects keep to the order",
     ),
-    ("rows.py", "min(wanted, CLAIM_COUNT_LIMIT)", "wanted", "a hundred tasks at most"),
-    ("rows.py", "if alone and wanted else None", "if wanted else None", "a suspect needs an idle consumer"),
+    ("rowclaims.py", "taken <= CLAIM_BYTES_LIMIT", "True", "an answer has no more than a mebibyte"),
+    ("rowsettlements.py", "math.isfinite(each.claim_number)", "True", "what fits nothing keeps no other"),
+    ("rowsettlements.py", '"\\0" not in each.id', "True", "what SQLite cannot be told keeps no other"),
+    ("rowclaims.py", "min(wanted, CLAIM_COUNT_LIMIT)", "wanted", "a hundred tasks at most"),
+    ("rowclaims.py", "fetchone() if alone else None", "fetchone()", "a suspect needs an idle consumer"),
     (
         "rows.py",
         "session.run(_SELECT_HELD, owners=as_json(owner_ids))",

@@ -68,7 +68,7 @@ class Database:
         deadline = Deadline(DEFAULT_TIMEOUT if timeout is None else timeout)
         with self._using(self._writer, deadline), self._locked(deadline):
             session = self._session(self._writer, deadline)
-            set_patience(session.connection, deadline)
+            set_patience(session, deadline)
             session.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield session
@@ -85,7 +85,7 @@ class Database:
         deadline = Deadline(timeout)
         with self._using(self._reader, deadline):
             session = self._session(self._reader, deadline)
-            set_patience(session.connection, deadline)
+            set_patience(session, deadline)
             yield session
 
     def has_changed(self) -> bool:
@@ -258,7 +258,7 @@ class Database:
             if log_bytes < self._checkpoint_at and self._checkpoint_due.remaining() > 0:
                 return
             self._checkpoint_due = Deadline(CHECKPOINT_SECONDS)
-            session.connection.execute("PRAGMA busy_timeout = 0")
+            set_patience(session, Deadline(0.0))
             (busy, _, _) = session.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             self._checkpoint_at = log_bytes + CHECKPOINT_BYTES if busy else CHECKPOINT_BYTES
         except (sqlite3.Error, OSError):

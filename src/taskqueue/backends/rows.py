@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-
-from ..interfaces import CLAIM_COUNT_LIMIT, Exchanged, Owner, Reclaimed, Record, Settlement, Verdict
+from ..interfaces import Exchanged, Owner, Reclaimed, Record, Verdict
 from ..record import State
 from . import rules
 from .rowvalues import COLUMNS, as_json, from_record, only_row, to_ids, to_record
 from .sessions import Session
 from .statements import load
 
-
-def _load_select(verb: str) -> str:
-    return load(verb).format(columns=", ".join(COLUMNS))
-
-
 _BEAT = load("beat")
-_CLAIM = load("claim")
 _COUNT = load("count")
 _COUNT_WAITING = load("count_waiting")
 _FORGET = load("forget")
@@ -54,12 +46,9 @@ _SELECT_OLDEST_READY = load("select_oldest_ready")
 _SELECT_OWNERS = load("select_owners")
 _SELECT_PRUNABLE_DEAD = load("select_prunable_dead")
 _SELECT_PRUNABLE_DONE = load("select_prunable_done")
-_SELECT_READY = _load_select("select_ready")
 _SELECT_REMEMBERED = load("select_remembered")
 _SELECT_REQUEUABLE = load("select_requeuable")
-_SELECT_SUSPECT = _load_select("select_suspect")
-_SELECT_TASKS = _load_select("select_tasks")
-_SETTLE_CLAIM = load("settle_claim")
+_SELECT_TASKS = load("select_tasks").format(columns=", ".join(COLUMNS))
 _SETTLE_PUBLISH = load("settle_publish")
 _SET_PAUSED = load("set_paused")
 _STAGE = load("stage")
@@ -171,70 +160,9 @@ def forget(session: Session, ids: list[str], now: float) -> list[str]:
 # ---- the way out -------------------------------------------------------------------------------------------------
 
 
-def settle_claims(session: Session, settlements: Sequence[Settlement], now: float) -> list[str]:
-    """Take in what became of claims; returns the ids of those that came too late."""
-    # All with one cursor: there are many, and making one takes a tenth of the time of a settlement.
-    cursor, queue = session.connection.cursor(), session.queue
-    return [each.id for each in settlements if cursor.execute(_SETTLE_CLAIM, _settled(queue, each, now)).rowcount != 1]
-
-
-def _settled(queue: int, settlement: Settlement, now: float) -> dict[str, Any]:
-    return {
-        "queue": queue,
-        "id": settlement.id,
-        "claim_number": settlement.claim_number,
-        "state": settlement.state,
-        "due": now + max(0.0, settlement.delay),
-        "attempts": settlement.attempts,
-        "outcome": settlement.outcome,
-        "wipe": settlement.wipe,
-        "started": settlement.started,
-        "now": now,
-    }
-
-
 def promote(session: Session, now: float) -> None:
     """Make ready what is due, the first thousand of it."""
     session.run(_PROMOTE, now=now, most=1000)
-
-
-def claim(session: Session, owner_id: str, consumer: str, wanted: int, alone: bool, now: float) -> list[Record]:
-    """Take up to ``wanted`` records to run: a suspect by itself, or others while there is room."""
-    chosen = _choose(session, max(0, min(wanted, CLAIM_COUNT_LIMIT)), alone)
-    if chosen:
-        rows = json.dumps([row for row, _ in chosen])
-        session.run(_CLAIM, rows=rows, owner=owner_id, consumer=consumer, now=now)
-    return [
-        msgspec.structs.replace(
-            record,
-            state=State.RUNNING.value,
-            claim_number=record.claim_number + 1,
-            owner=owner_id,
-            consumer=consumer,
-            claimed_at=now,
-            first_claimed_at=now if record.first_claimed_at is None else record.first_claimed_at,
-        )
-        for _, record in chosen
-    ]
-
-
-def _choose(session: Session, wanted: int, alone: bool) -> list[tuple[int, Record]]:
-    """What to claim, each with the number of its row."""
-    suspect = session.run(_SELECT_SUSPECT).fetchone() if alone and wanted else None
-    chosen: list[tuple[int, Record]] = []
-    chosen_bytes = 0
-    # Rows come one by one, so that no more bodies are read than are claimed.
-    for row in session.run(_SELECT_READY, most=wanted):
-        record = to_record(row)
-        if not isinstance(record.id, str):
-            continue  # nobody could ever settle it
-        if not chosen and suspect is not None and rules.comes_before(to_record(suspect), record):
-            break
-        if not rules.has_room(chosen_bytes, record):
-            break
-        chosen.append((row[-1], record))
-        chosen_bytes += rules.size(record)
-    return chosen if chosen or suspect is None else [(suspect[-1], to_record(suspect))]
 
 
 def select_claimed(session: Session, owner_id: str, consumer: str, holding: Collection[str]) -> list[str]:

@@ -15,7 +15,7 @@ from .statements import load, load_all
 
 MIGRATIONS = (load_all("schema_1"),)  # the statements that raise the schema to 1, 2 …
 SCHEMA_VERSION = len(MIGRATIONS)
-OLDEST_SQLITE = (3, 32)  # the statements use iif()
+OLDEST_SQLITE = (3, 33)  # the statements use UPDATE … FROM
 
 _CREATE_QUEUE = load("create_queue")
 _FIND_QUEUE = load("find_queue")

@@ -20,12 +20,13 @@ Synchronous = Literal["full", "normal"]
 class Session:
     """An open connection, and the number of the queue in it; ``:queue`` in statements."""
 
-    __slots__ = ("connection", "identity", "queue")
+    __slots__ = ("connection", "identity", "patience", "queue")
 
     def __init__(self, connection: sqlite3.Connection, identity: Identity | None) -> None:
         self.connection = connection
         self.identity = identity
         self.queue = 0
+        self.patience = -1  # in milliseconds, when it was set last
 
     def run(self, statement: str, **parameters: Any) -> sqlite3.Cursor:
         """Execute one statement."""
@@ -69,6 +70,7 @@ def connect(path: str, synchronous: Synchronous, deadline: Deadline) -> sqlite3.
             f"synchronous = {synchronous}",
             "wal_autocheckpoint = 0",
             "secure_delete = ON",
+            "temp_store = MEMORY",
             "trusted_schema = OFF",
         ):
             connection.execute(f"PRAGMA {setting}")
@@ -87,12 +89,14 @@ def identify(path: str) -> Identity | None:
     return status.st_dev, status.st_ino
 
 
-def set_patience(connection: sqlite3.Connection, deadline: Deadline) -> None:
+def set_patience(session: Session, deadline: Deadline) -> None:
     """Have SQLite wait for its own locks as long as is left."""
     milliseconds = int(deadline.remaining() * 1000)
     if milliseconds > 200:
         milliseconds -= milliseconds % 100  # few different statements, which stay compiled
-    connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+    if milliseconds != session.patience:
+        session.connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+        session.patience = milliseconds
 
 
 def use_write_ahead_log(connection: sqlite3.Connection) -> None:

@@ -29,6 +29,8 @@ from .database import Database
 from .deadlines import Deadline
 from .filehints import FileHints
 from .filelocks import OwnerLocks
+from .rowclaims import claim
+from .rowsettlements import settle_claims
 from .schema import Layout
 from .sessions import Synchronous
 
@@ -103,11 +105,13 @@ class SQLiteQueue(TaskQueue):
                 return seen.answer()
         with self._database.writing() as session:
             now = time.time()
-            refused = rows.settle_claims(session, settlements, now)
-            rows.promote(session, now)
+            refused = settle_claims(session, settlements, now)
             seen = rows.look(session, now)
-            claimed = [] if seen.paused else rows.claim(session, owner_id, consumer, wanted, alone, now)
-            if claimed:
+            if seen.next_due == 0.0:
+                rows.promote(session, now)
+                seen = rows.look(session, now)
+            claimed = [] if seen.paused else claim(session, owner_id, consumer, wanted, alone, now)
+            if any(record.suspect for record in claimed):  # there may be no other
                 seen = rows.look(session, now)
         if any(each.state in rules.RETURNED for each in settlements):
             self._hints.spread()
