@@ -153,3 +153,14 @@ def test_a_ring_after_the_end_writes_nowhere(hints, ear):
     ear.close()
     ear.ring()
     assert ear.listen(DEADLINE) is False
+
+
+def test_an_ear_that_is_closed_late_takes_no_other_away(hints, ear, connection):
+    late = LentEar(hints, connection.hear, connection.lost.set)
+    late.lend()
+    ear.lend()
+    late.close()
+    waiting = Waiting(hints)
+    wait_until(lambda: connection.listening)
+    connection.theirs.send(b"!")
+    assert waiting.woken() == 1

@@ -13,6 +13,7 @@ from taskqueue.backends.postgresql_pool import pool_of
 from taskqueue.errors import BackendUnavailableError
 
 from ..serving import wait_until
+from .contract_waiting import listening
 from .making import beat, claim, publish, record, stage
 from .postgresql_queues import Opener, empty
 from .postgresql_server import Server
@@ -62,7 +63,7 @@ def test_fifty_queues_share_few_connections(open_queue, connections):
 
 def test_each_of_the_queues_hears_its_own_hints_over_one_connection(open_queue):
     queues = [open_queue(name) for name in ("one", "two", "three")]
-    seen = [queue.wait(queue.wait(0, 0.0), DEADLINE) for queue in queues]
+    seen = [listening(queue) for queue in queues]
     other = Opener(f"{open_queue.url}?application_name=another")  # a pool of its own
     for name in ("one", "two", "three"):
         beat(open_queue(name))
@@ -122,7 +123,7 @@ def test_a_forked_child_shares_nothing_with_its_parent(open_queue, connections):
     queues = [open_queue("one"), open_queue("two")]
     for queue in queues:
         beat(queue)
-        queue.wait(queue.wait(0, 0.0), DEADLINE)
+        listening(queue)
     before = connections()
     child = os.fork()
     if child == 0:

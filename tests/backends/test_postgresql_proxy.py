@@ -7,6 +7,7 @@ import pytest
 
 from taskqueue.backends import postgresql_pool
 
+from .contract_waiting import listening
 from .fault_proxy import FaultProxy, commits_tasks
 from .faulty_network import FaultyNetwork, attempt
 from .making import beat, claim, publish, record
@@ -59,7 +60,7 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(queue, proxy, mon
 
 
 def test_a_listener_outlives_a_door_that_is_shut(queue, direct, proxy):
-    seen = queue.wait(queue.wait(0, 0.0), DEADLINE)
+    seen = listening(queue)
     proxy.refuse()
     assert not attempt(lambda: claim(queue))
     proxy.open_again()

@@ -8,7 +8,7 @@ from taskqueue.backends import postgresql_hints
 from taskqueue.backends.postgresql_hints import channel_of
 
 from ..serving import wait_until
-from .contract_waiting import quiet
+from .contract_waiting import listening, quiet
 from .making import CONSUMER, OWNER, beat, claim, claim_one, hand_in, publish, record, stage
 from .postgresql_clock import clock_of_this_process
 from .postgresql_queues import Opener, empty
@@ -45,7 +45,7 @@ def listeners(server=None):
 
 def listen(queue):
     """Wait until the queue listens, and nothing is under way; returns the number to wait with."""
-    queue.wait(queue.wait(0, 0.0), DEADLINE)  # the listener gives a hint when it begins
+    listening(queue)  # the listener gives a hint when it begins
     return quiet(queue)
 
 
@@ -125,6 +125,15 @@ def test_closing_ends_the_threads_and_waiting_begins_them_again(open_queue):
         publish(queue, record())
         queue.close()
         wait_until(lambda: set(threading.enumerate()) <= before)
+
+
+def test_who_listens_again_hears_though_the_thread_of_before_still_ends(queue, elsewhere):
+    beat(queue)
+    for _ in range(20):
+        queue.close()
+        seen = listen(queue)
+        publish(elsewhere, record())
+        assert queue.wait(seen, DEADLINE) != seen
 
 
 def test_a_listener_comes_back_after_its_server_did():

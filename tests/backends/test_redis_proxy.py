@@ -7,6 +7,7 @@ import pytest
 
 from taskqueue.backends import redis_listener, redis_pool
 
+from .contract_waiting import listening
 from .fault_proxy import FaultProxy
 from .faulty_network import FaultyNetwork, attempt
 from .making import beat, claim, publish, record
@@ -61,7 +62,7 @@ def test_a_listener_that_was_dropped_silently_comes_back(queue, direct, proxy, m
     assert redis_listener.CHECK_SECONDS + redis_listener.CHECK_TIMEOUT <= 30
     monkeypatch.setattr(redis_listener, "CHECK_SECONDS", 0.1)
     monkeypatch.setattr(redis_listener, "CHECK_TIMEOUT", 0.1)
-    seen = queue.wait(queue.wait(0, 0.0), DEADLINE)
+    seen = listening(queue)
     proxy.swallow()
     seen = queue.wait(seen, DEADLINE)  # it has connected again
     claim(direct)
@@ -70,7 +71,7 @@ def test_a_listener_that_was_dropped_silently_comes_back(queue, direct, proxy, m
 
 
 def test_a_listener_outlives_a_door_that_is_shut(queue, direct, proxy):
-    seen = queue.wait(queue.wait(0, 0.0), DEADLINE)
+    seen = listening(queue)
     proxy.refuse()
     assert not attempt(lambda: claim(queue))
     proxy.open_again()

@@ -44,7 +44,7 @@ class LentEar:
                 heard = self._hear(seconds, self._rung)
             except Exception:  # noqa: BLE001  # whoever owns the connection opens another; hints may be missed
                 self._is_away = True
-                self._hints.lend(None)
+                self._hints.take_back(self)
                 self._tell_that_it_is_lost()
                 return False
             with contextlib.suppress(BlockingIOError):
@@ -58,7 +58,7 @@ class LentEar:
 
     def take_back(self) -> None:
         """When this returns, nobody uses the connection any more, until it is lent again."""
-        self._hints.lend(None)
+        self._hints.take_back(self)
         self._is_away = True
         self.ring()
         with self._in_use:

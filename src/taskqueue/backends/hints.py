@@ -35,11 +35,17 @@ class Hints:
             if self._heard_by is not None:
                 self._heard_by.ring()
 
-    def lend(self, ear: Ear | None) -> None:
-        """Let one of those who wait listen there, from now on; None: nowhere any more, but the last may still do."""
+    def lend(self, ear: Ear) -> None:
+        """Let one of those who wait listen there, from now on."""
         with self._given:
             self._ear = ear
             self._given.notify_all()
+
+    def take_back(self, ear: Ear) -> None:
+        """Let nobody begin to listen there any more; who does already may still do."""
+        with self._given:
+            if self._ear is ear:  # else another connection was lent meanwhile
+                self._ear = None
 
     def wait(self, seen: int, timeout: float) -> int:
         """Block until the number is another than ``seen``, at most ``timeout`` seconds; return it."""

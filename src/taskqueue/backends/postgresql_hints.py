@@ -133,6 +133,39 @@ class Crier:
                 self._changed.wait_for(lambda: self._is_stopped or time.monotonic() >= self._rests_until, pause)
 
 
+class _Hearing:
+    """What one thread listens to. When nobody waits any more it is over, and whoever comes then is another thread's."""
+
+    def __init__(self) -> None:
+        self.heard: dict[str, tuple[Hints, ...]] = {}  # by channel; replaced, never changed
+        self._stopper, self.stopped = socket.socketpair()
+
+    def look(self) -> None:
+        """Have the thread see what it is to listen to."""
+        with contextlib.suppress(OSError):  # it is over
+            self._stopper.send(b"!")
+
+    def stop(self) -> None:
+        """Have the thread end."""
+        self._stopper.close()
+
+    def add(self, channel: str, hints: Hints) -> None:
+        """One more who waits."""
+        if hints not in self.heard.get(channel, ()):
+            self.heard = {**self.heard, channel: (*self.heard.get(channel, ()), hints)}
+
+    def remove(self, channel: str, hints: Hints) -> None:
+        """One less."""
+        left = tuple(each for each in self.heard.get(channel, ()) if each is not hints)
+        others = {name: each for name, each in self.heard.items() if name != channel}
+        self.heard = {**others, channel: left} if left else others
+
+    def give(self, channel: str) -> None:
+        """There was something on a channel."""
+        for hints in self.heard.get(channel, ()):
+            hints.give()
+
+
 class Listener:
     """One daemon thread with a connection of its own, which listens for all queues of a process that wait."""
 
@@ -143,105 +176,95 @@ class Listener:
     def start_in_child(self) -> None:
         """Nobody waits, and no thread runs."""
         self._lock = threading.Lock()
-        self._heard: dict[str, tuple[Hints, ...]] = {}  # by channel; read without the lock
-        self._stopper: socket.socket | None = None  # of the thread that runs: closed, it stops; written to, it looks
+        self._hearing: _Hearing | None = None  # of the thread that runs; read without the lock
         self._pause = FIRST_PAUSE_SECONDS
 
     def start(self, channel: str, hints: Hints) -> None:
         """Listen to a channel; does nothing when it listens already."""
-        if self._stopper is not None and hints in self._heard.get(channel, ()):
+        known = self._hearing
+        if known is not None and hints in known.heard.get(channel, ()):
             return
         with self._lock:
-            if hints not in self._heard.get(channel, ()):
-                self._heard = {**self._heard, channel: (*self._heard.get(channel, ()), hints)}
-            if self._stopper is not None:
-                self._look()
+            if self._hearing is not None:
+                self._hearing.add(channel, hints)
+                self._hearing.look()
                 return
-            stopper, stopped = socket.socketpair()
+            hearing = _Hearing()
+            hearing.add(channel, hints)
             thread = threading.Thread(
-                target=self._run, args=(stopped,), name="taskqueue-postgresql-listener", daemon=True
+                target=self._run, args=(hearing,), name="taskqueue-postgresql-listener", daemon=True
             )
             with contextlib.suppress(RuntimeError):  # the interpreter is ending, and starts no more threads
                 thread.start()
-                self._stopper = stopper
+                self._hearing = hearing
 
     def stop(self, channel: str, hints: Hints) -> None:
         """Stop listening; for the last one, the thread stops. May come twice, or before ``start``."""
         with self._lock:
-            left = tuple(each for each in self._heard.get(channel, ()) if each is not hints)
-            others = {name: each for name, each in self._heard.items() if name != channel}
-            self._heard = {**others, channel: left} if left else others
-            if self._heard:
-                self._look()
+            hearing = self._hearing
+            if hearing is None:
                 return
-            stopper, self._stopper = self._stopper, None
-        if stopper is not None:
-            stopper.close()
+            hearing.remove(channel, hints)
+            if hearing.heard:
+                hearing.look()
+                return
+            self._hearing = None
+        hearing.stop()
 
-    def _look(self) -> None:
-        """Have the thread see what it is to listen to."""
-        if self._stopper is not None:
-            with contextlib.suppress(OSError):
-                self._stopper.send(b"!")
-
-    def _run(self, stopped: socket.socket) -> None:
+    def _run(self, hearing: _Hearing) -> None:
         self._pause = FIRST_PAUSE_SECONDS
-        with stopped:
+        with hearing.stopped as stopped:
             while not _is_closed(stopped, 0.0):
                 try:
-                    self._listen(stopped)
+                    self._listen(hearing)
                 except Exception:  # noqa: BLE001  # who works with the server tells what is wrong with it; this one comes back
                     # Not all processes of a site shall come back in the same moment.
                     _is_closed(stopped, self._pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret depends on it
                     self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
 
-    def _listen(self, stopped: socket.socket) -> None:
+    def _listen(self, hearing: _Hearing) -> None:
         wire = self._open_wire(Deadline(CONNECT_TIMEOUT))
         listening: set[str] = set()
         try:
-            while not _is_closed(stopped, 0.0):
-                heard = self._heard
-                self._catch_up(wire, listening)
+            while not _is_closed(hearing.stopped, 0.0):
+                heard = hearing.heard
+                self._catch_up(wire, listening, hearing)
                 self._pause = FIRST_PAUSE_SECONDS
                 if sum(map(len, heard.values())) == 1:
-                    self._lend(wire, stopped, heard)
+                    self._lend(wire, hearing, heard)
                     continue
-                channels = wire.receive(CHECK_SECONDS, stopped.fileno())
+                channels = wire.receive(CHECK_SECONDS, hearing.stopped.fileno())
                 if channels is None:
                     wire.run([(PING, {})], Deadline(CHECK_TIMEOUT))
                 for channel in channels or ():
-                    self._give(channel)
+                    hearing.give(channel)
         finally:
             wire.close()
 
-    def _lend(self, wire: Wire, stopped: socket.socket, heard: Mapping[str, Sequence[Hints]]) -> None:
+    def _lend(self, wire: Wire, hearing: _Hearing, heard: Mapping[str, Sequence[Hints]]) -> None:
         """Let the one who waits listen, until something else is wanted of the connection."""
         ((hints,),) = heard.values()
-        ear = LentEar(hints, lambda seconds, rung: bool(wire.receive(seconds, rung.fileno())), self._look)
+        ear = LentEar(hints, lambda seconds, rung: bool(wire.receive(seconds, rung.fileno())), hearing.look)
         try:
-            while self._heard is heard:
+            while hearing.heard is heard:
                 ear.lend()
-                if _is_closed(stopped, CHECK_SECONDS):
+                if _is_closed(hearing.stopped, CHECK_SECONDS):
                     return
                 ear.take_back()
                 wire.run([(PING, {})], Deadline(CHECK_TIMEOUT))
         finally:
             ear.close()
 
-    def _catch_up(self, wire: Wire, listening: set[str]) -> None:
+    def _catch_up(self, wire: Wire, listening: set[str], hearing: _Hearing) -> None:
         """Listen to what somebody waits for, and to nothing else."""
-        wanted = self._heard.keys()
+        wanted = hearing.heard.keys()
         for channel in wanted - listening:
             wire.listen(channel, Deadline(CONNECT_TIMEOUT))
             listening.add(channel)
-            self._give(channel)  # until now nobody listened: there may have been hints before
+            hearing.give(channel)  # until now nobody listened: there may have been hints before
         for channel in listening - wanted:
             wire.unlisten(channel, Deadline(CONNECT_TIMEOUT))
             listening.remove(channel)
-
-    def _give(self, channel: str) -> None:
-        for hints in self._heard.get(channel, ()):
-            hints.give()
 
 
 def _is_closed(stopped: socket.socket, seconds: float) -> bool:
