@@ -1,5 +1,6 @@
 """The connections that the queues of a process share: how many there are, who waits for one, and what a child does."""
 
+import gc
 import os
 import threading
 
@@ -7,6 +8,7 @@ import pytest
 
 from taskqueue.backends import postgresql_pool
 from taskqueue.backends.deadlines import Deadline
+from taskqueue.backends.postgresql import PostgreSQLQueue
 from taskqueue.backends.postgresql_address import address_of
 from taskqueue.backends.postgresql_faults import CrowdedError
 from taskqueue.backends.postgresql_pool import pool_of
@@ -117,6 +119,28 @@ def test_who_adds_waits_while_the_server_has_as_many_clients_as_it_takes():
         opener.close()
         for connection in held:
             connection.close()
+
+
+def test_a_queue_that_is_collected_while_somebody_holds_the_locks_waits_for_nobody(postgresql_url, connections):
+    empty(postgresql_url)
+    queue = PostgreSQLQueue(name="default", url=postgresql_url)
+    beat(queue)
+    listening(queue)
+    publish(queue, record())
+    pool = queue._link.pool
+    left = [queue]
+    del queue
+    collected = threading.Event()
+
+    def collect():
+        left.clear()
+        gc.collect()
+        collected.set()
+
+    with pool._returned, pool.listener._lock, pool.crier._changed:
+        threading.Thread(target=collect, daemon=True).start()
+        assert collected.wait(DEADLINE), "it waits for a lock"
+    wait_until(lambda: connections() == 0)
 
 
 def test_a_forked_child_shares_nothing_with_its_parent(open_queue, connections):

@@ -235,7 +235,7 @@ def test_the_measure_notices_a_request_that_waits_with_a_lock(behind, db, monkey
 
     def mark_only(manager):
         manager._enlist()
-        manager._leave_marks()
+        manager._company.leave_marks()
 
     monkeypatch.setattr(TaskDataManager, "_before_commit", mark_only)
     site = Site(db, options)

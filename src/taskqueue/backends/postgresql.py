@@ -74,7 +74,8 @@ class PostgreSQLQueue(TaskQueue):
         self._cry = Cry(self._channel, self._own)
         self._overseer = Overseer(self._link)
         self._herald = Herald(self._link, self.name)
-        self._end = weakref.finalize(self, _let_go, self._link, self._channel, self._hints)
+        pool = self._link.pool
+        self._end = weakref.finalize(self, pool.abandon, self._link, self._channel, self._hints)
         self._end.atexit = False
 
     def _run(
@@ -367,16 +368,12 @@ class PostgreSQLQueue(TaskQueue):
 
     def close(self) -> None:
         """Close the connections, and stop listening; both begin again when needed."""
-        _let_go(self._link, self._channel, self._hints)
+        self._link.pool.listener.stop(self._channel, self._hints)
+        self._link.close()
 
     def _start_in_child(self) -> None:
         self._end.detach()  # the threads are the parent's
         self._start()
-
-
-def _let_go(link: Link, channel: str, hints: Hints) -> None:
-    link.pool.listener.stop(channel, hints)
-    link.close()
 
 
 def _ids(rows: Sequence[tuple[Any, ...]]) -> set[str]:

@@ -139,10 +139,11 @@ class _Hearing:
     def __init__(self) -> None:
         self.heard: dict[str, tuple[Hints, ...]] = {}  # by channel; replaced, never changed
         self._stopper, self.stopped = socket.socketpair()
+        self._stopper.setblocking(False)
 
     def look(self) -> None:
         """Have the thread see what it is to listen to."""
-        with contextlib.suppress(OSError):  # it is over
+        with contextlib.suppress(OSError):  # it is over, or so much is there that it will look
             self._stopper.send(b"!")
 
     def stop(self) -> None:
@@ -169,8 +170,10 @@ class _Hearing:
 class Listener:
     """One daemon thread with a connection of its own, which listens for all queues of a process that wait."""
 
-    def __init__(self, open_wire: Callable[[Deadline], Wire]) -> None:
+    def __init__(self, open_wire: Callable[[Deadline], Wire], tidy: Callable[[], object]) -> None:
+        """``tidy`` is called by the thread when it looks."""
         self._open_wire = open_wire
+        self._tidy = tidy
         self.start_in_child()
 
     def start_in_child(self) -> None:
@@ -211,10 +214,17 @@ class Listener:
             self._hearing = None
         hearing.stop()
 
+    def look(self) -> None:
+        """Have the thread look, if there is one; takes no lock."""
+        hearing = self._hearing
+        if hearing is not None:
+            hearing.look()
+
     def _run(self, hearing: _Hearing) -> None:
         self._pause = FIRST_PAUSE_SECONDS
         with hearing.stopped as stopped:
             while not _is_closed(stopped, 0.0):
+                self._tidy()
                 try:
                     self._listen(hearing)
                 except Exception:  # noqa: BLE001  # who works with the server tells what is wrong with it; this one comes back
@@ -227,6 +237,7 @@ class Listener:
         listening: set[str] = set()
         try:
             while not _is_closed(hearing.stopped, 0.0):
+                self._tidy()
                 heard = hearing.heard
                 self._catch_up(wire, listening, hearing)
                 self._pause = FIRST_PAUSE_SECONDS
@@ -251,6 +262,7 @@ class Listener:
                 if _is_closed(hearing.stopped, CHECK_SECONDS):
                     return
                 ear.take_back()
+                self._tidy()
                 wire.run([(PING, {})], Deadline(CHECK_TIMEOUT))
         finally:
             ear.close()

@@ -6,10 +6,12 @@ Pools are found by what a URL says, and are gone with the last queue that uses t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING
 
 from .deadlines import Deadline
@@ -18,6 +20,7 @@ from .postgresql_faults import CrowdedError, LostError
 from .postgresql_hints import Crier, Listener
 
 if TYPE_CHECKING:
+    from .hints import Hints
     from .postgresql_wire import Wire
 
 # A firewall may have dropped what was silent for long, without telling either end: it is not used again.
@@ -32,7 +35,7 @@ class Pool:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self.listener = Listener(self.open)
+        self.listener = Listener(self.open, self._bury)
         self.crier = Crier()
         self._start()
 
@@ -41,6 +44,7 @@ class Pool:
         self._idle: list[Wire] = []
         self._lent = 0
         self._users: weakref.WeakSet[object] = weakref.WeakSet()
+        self._abandoned: deque[tuple[object, str, Hints]] = deque()
 
     def open(self, deadline: Deadline) -> Wire:
         """A connection of one's own, which is not lent. Raises LostError."""
@@ -50,6 +54,7 @@ class Pool:
 
     def borrow(self, user: object, deadline: Deadline) -> Wire:
         """A connection, to be given back whatever became of it. Raises LostError when there is none in time."""
+        self._bury()
         with self._returned:
             self._users.add(user)
             if not self._returned.wait_for(lambda: self._lent < LENT_CONNECTIONS, deadline.remaining()):
@@ -127,6 +132,19 @@ class Pool:
                 return
         self.crier.stop()
         self.forget_idle()
+
+    def abandon(self, user: object, channel: str, hints: Hints) -> None:
+        """A queue was not closed, and is gone. From within a garbage collection, which may come upon a thread that
+        holds any lock, or that somebody waits for who holds one: takes none, and leaves the rest to others."""
+        self._abandoned.append((user, channel, hints))
+        self.listener.look()
+
+    def _bury(self) -> None:
+        while self._abandoned:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                user, channel, hints = self._abandoned.popleft()
+                self.listener.stop(channel, hints)
+                self.leave(user)
 
     def start_in_child(self) -> None:
         """In a forked child: open connections of its own. The parent's are left as they are: to close one would tell

@@ -223,7 +223,7 @@ class Wire:
             return
         # The kernel's own timeout: with Python's there would be a poll before each send and each recv.
         self._patience = remaining + PATIENCE_STEP_SECONDS / 2
-        words = struct.pack("ll", int(self._patience), int(self._patience % 1 * 1e6) + 1)
+        words = struct.pack("ll", *divmod(int(self._patience * 1e6) + 1, 1_000_000))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, words)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, words)
 
