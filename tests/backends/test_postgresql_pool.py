@@ -12,6 +12,7 @@ from taskqueue.backends.postgresql import PostgreSQLQueue
 from taskqueue.backends.postgresql_address import address_of
 from taskqueue.backends.postgresql_faults import CrowdedError
 from taskqueue.backends.postgresql_pool import pool_of
+from taskqueue.backends.postgresql_statements import PING
 from taskqueue.errors import BackendUnavailableError
 
 from ..serving import wait_until
@@ -74,6 +75,15 @@ def test_each_of_the_queues_hears_its_own_hints_over_one_connection(open_queue):
     assert queues[1].wait(seen[1], DEADLINE) != seen[1]
     assert [queues[0].wait(seen[0], 0.2), queues[2].wait(seen[2], 0.0)] == [seen[0], seen[2]]
     other.close()
+
+
+def test_a_connection_that_was_checked_listens_to_more(open_queue):
+    wire = open_queue("one")._link.pool.open(Deadline(DEADLINE))
+    for channel in ("one", "two"):
+        wire.listen(channel, Deadline(DEADLINE))
+        wire.run([(PING, {})], Deadline(DEADLINE))
+    wire.unlisten("one", Deadline(DEADLINE))
+    wire.close()
 
 
 def test_who_closes_first_leaves_the_connections_to_the_others(open_queue, connections):

@@ -243,11 +243,17 @@ class Wire:
 
     def listen(self, channel: str, deadline: Deadline) -> None:
         """Be told what is notified on a channel."""
-        self._told(deadline, lambda: self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel))))
+        self._told(deadline, lambda: self._execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel))))
 
     def unlisten(self, channel: str, deadline: Deadline) -> None:
         """Be told no more."""
-        self._told(deadline, lambda: self._connection.execute(sql.SQL("UNLISTEN {}").format(sql.Identifier(channel))))
+        self._told(deadline, lambda: self._execute(sql.SQL("UNLISTEN {}").format(sql.Identifier(channel))))
+
+    def _execute(self, command: sql.Composed) -> None:
+        """By psycopg, which knows nothing of the pipeline that ``run`` has left on."""
+        if self._connection.pgconn.pipeline_status != pq.PipelineStatus.OFF:
+            self._connection.pgconn.exit_pipeline_mode()
+        self._connection.execute(command)
 
     def receive(self, seconds: float, waker: int) -> set[str] | None:
         """Wait for notifications, or for something to be read from ``waker``. Returns the channels on which there were
