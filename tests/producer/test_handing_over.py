@@ -11,6 +11,7 @@ from taskqueue.keeper import Keeper, process_keeper
 from taskqueue.notices import Event
 from taskqueue.queues import Queue, Queues
 
+from ..serving import wait_until
 from .fakes import DEADLINE_SECONDS, CompletionListener, FailingQueue, Neighbour, added, states
 
 BEFORE = "/var/Data.fs"
@@ -145,11 +146,19 @@ def test_a_keeper_that_has_stopped_leaves_it_to_the_request(manager, backend, wi
     assert gate.threads == [threading.current_thread()]
 
 
+def open_when_somebody_waits(gate):
+    def run():
+        wait_until(lambda: process_keeper().publisher._waiters)
+        gate.set()
+
+    threading.Thread(target=run, daemon=True).start()
+
+
 def test_who_looks_for_a_task_of_this_process_finds_it_published(manager, backend, witness, gate):
     (task_id,) = added(manager)
     with_witness(manager, witness)
     manager.commit()
-    threading.Timer(0.05, gate.set).start()
+    open_when_somebody_waits(gate)
 
     assert taskqueue.get(task_id).state == "ready"
 
@@ -191,7 +200,7 @@ def test_letting_go_of_a_queue_waits_for_what_is_handed_over(manager, site, back
     ids = added(manager)
     with_witness(manager, witness)
     manager.commit()
-    threading.Timer(0.05, gate.set).start()
+    open_when_somebody_waits(gate)
     process_keeper().forget(site["default"])
 
     assert states(backend, ids) == ["ready"]
