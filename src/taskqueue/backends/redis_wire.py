@@ -70,6 +70,11 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
+def timeval(seconds: float) -> bytes:
+    """Seconds, above zero, as the kernel takes them: whole ones and microseconds, of which it takes no million."""
+    return struct.pack("ll", *divmod(int(seconds * 1e6) + 1, 1_000_000))
+
+
 class Wire:
     """A connection that is used by one thread at a time. After an error other than RefusedError it is closed."""
 
@@ -189,6 +194,8 @@ class Wire:
         size = MORE_BYTES if self._was_long else FIRST_BYTES
         received = 0
         while (reply := self._replies.gets()) is False:
+            if not deadline.remaining() and self._has_come(deadline, None):
+                deadline = Deadline(PATIENCE_STEP_SECONDS)  # it came in time, and only this thread had no turn
             self._set_patience(deadline)
             data = self._socket.recv(size)
             if not data:
@@ -223,7 +230,7 @@ class Wire:
             return
         # The kernel's own timeout: with Python's there would be a poll before each send and each recv.
         self._patience = remaining + PATIENCE_STEP_SECONDS / 2
-        words = struct.pack("ll", *divmod(int(self._patience * 1e6) + 1, 1_000_000))
+        words = timeval(self._patience)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, words)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, words)
 
