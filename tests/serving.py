@@ -144,9 +144,7 @@ class Effects:
         self.path = Path(path)
 
     def read(self):
-        if not self.path.exists():
-            return []
-        return [json.loads(line) for line in self.path.read_text().splitlines()]
+        return [json.loads(line) for line in whole_lines(self.path)]
 
     def wait_for(self, count, **facts):
         """The first ``count`` effects that have these facts, once there are as many."""
@@ -158,6 +156,14 @@ class Effects:
 
         wait_until(enough, lambda: f"waited for {count} times {facts}; there are: {self.read()}")
         return found[:count]
+
+
+def whole_lines(path):
+    """The lines of a file that others append to: without the last one, as long as it is being written."""
+    if not path.exists():
+        return []
+    *lines, _being_written = path.read_text().split("\n")
+    return lines
 
 
 def wait_until(condition, explain=lambda: "the condition did not come true"):

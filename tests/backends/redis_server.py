@@ -129,6 +129,10 @@ class Server:
         listed = [dict(word.partition("=")[::2] for word in line.split(" ")) for line in with_asker]
         return {client["id"] for client in listed if client["cmd"] != "client|list"}
 
+    def has_written(self):
+        """Whether its file has all that it was told; ``everysec`` does not wait for a disk that is slow."""
+        return self.ask("INFO", "persistence").get("aof_buffer_length", 0) == 0
+
     @property
     def address(self):
         """The options with which a queue finds it."""

@@ -21,6 +21,8 @@ from taskqueue.backends.postgresql import PostgreSQLQueue
 from taskqueue.backends.redis import RedisQueue
 from taskqueue.backends.sqlite import SQLiteQueue
 
+from ..serving import whole_lines
+
 ROOT = Path(__file__).parents[2]
 LONG = os.environ.get("TASKQUEUE_PROOF") == "long"
 DEADLINE = 30.0
@@ -142,9 +144,7 @@ class Effects:
 
     def read(self):
         """All lines, split into words; the time is the last one."""
-        if not self._path.exists():
-            return []
-        return [(*words, float(at)) for *words, at in map(str.split, self._path.read_text().splitlines())]
+        return [(*words, float(at)) for *words, at in map(str.split, whole_lines(self._path))]
 
     def of(self, name, did="done"):
         """When a task did something, each time."""

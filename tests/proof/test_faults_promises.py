@@ -57,6 +57,7 @@ def test_a_redis_that_is_killed_keeps_what_its_settings_say(settings, kept, open
     with Server(**settings) as server:
         queue = opened(Opener(**server.address))
         ids = add_all_sorts(queue)
+        wait_until(server.has_written)
         server.kill()
         server.start()
         wait_until(lambda: server.ask("PING"))
@@ -88,8 +89,8 @@ def test_the_end_of_the_file_that_everysec_may_lose_takes_the_newest_tasks_and_n
         wait_until(lambda: older.encode() in file.read_bytes())
         size = file.stat().st_size
         newer = publish(queue, record())
+        wait_until(lambda: newer.encode() in file.read_bytes())
         server.kill()
-        assert newer.encode() in file.read_bytes()
         with file.open("r+b") as opened_file:
             opened_file.truncate(size + 40)  # in the middle of a command
         server.start()
