@@ -36,6 +36,10 @@ class BackendUnavailableError(BackendError):
     """The backend cannot be reached, did not answer in time, or cannot write."""
 
 
+class BackendReplacedError(BackendUnavailableError):
+    """What held the tasks was deleted or replaced while in use. Told once: the next call uses what is there now."""
+
+
 class QueueFullError(BackendError):
     """The queue holds as many tasks as its ``length_limit`` allows."""
 

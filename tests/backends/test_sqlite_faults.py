@@ -12,7 +12,7 @@ import pytest
 
 from taskqueue.backends import filesystem
 from taskqueue.backends.sqlite import SQLiteQueue
-from taskqueue.errors import BackendUnavailableError
+from taskqueue.errors import BackendReplacedError, BackendUnavailableError
 from taskqueue.interfaces import Record
 
 from .making import CONSUMER, OWNER, beat, claim, claim_one, hand_in, publish, record, stage, state_of
@@ -46,9 +46,9 @@ READS = {
 ALL = {**WRITES, **READS}
 
 
-def fails(act, queue, match):
+def fails(act, queue, match, error=BackendUnavailableError):
     """It raises the one error there is, in one line that names the file."""
-    with pytest.raises(BackendUnavailableError, match=match) as caught:
+    with pytest.raises(error, match=match) as caught:
         act(queue)
     assert str(caught.value).startswith(queue.path)
     assert "\n" not in str(caught.value)
@@ -70,7 +70,7 @@ def test_a_deleted_file_is_told_once_and_made_anew(queue, path, delete, verb):
     lost = publish(queue, record())
     queue.get(lost)
     delete(path)
-    fails(ALL[verb], queue, "was deleted while in use")
+    fails(ALL[verb], queue, "was deleted while in use", BackendReplacedError)
     ALL[verb](queue)
     assert queue.get(lost) is None
     beat(queue)
@@ -85,7 +85,7 @@ def test_a_replaced_file_is_told_once_and_opened(queue, path, tmp_path):
     task_id = publish(other, record())
     other.close()
     os.replace(tmp_path / "other.db", path)
-    fails(WRITES["publish"], queue, "was replaced by another file")
+    fails(WRITES["publish"], queue, "was replaced by another file", BackendReplacedError)
     assert state_of(queue, task_id) == "ready"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from taskqueue.backends.local import LocalQueue
 from taskqueue.consumer.upkeep import Upkeep
-from taskqueue.errors import BackendUnavailableError
+from taskqueue.errors import BackendReplacedError, BackendUnavailableError
 from taskqueue.interfaces import Settlement
 from taskqueue.notices import Event
 from taskqueue.settings import ServerSettings
@@ -116,6 +116,15 @@ def test_a_backend_that_is_down_is_left_to_the_others_to_tell(site, make):
     make().start()
     site.backend.wait_for_call(is_call("reclaim"), count=3)
     assert not site.ears.heard
+
+
+def test_a_store_that_was_replaced_is_told_since_nobody_else_is_told_of_it(site, make):
+    site.backend.failing["reclaim"] = BackendReplacedError("tasks.db: was deleted while in use")
+    make().start()
+    (told,) = site.ears.wait_for(Event.BACKEND_DOWN)
+    assert told.detail == "tasks.db: was deleted while in use"
+    site.backend.failing.clear()
+    site.ears.wait_for(Event.BACKEND_UP)
 
 
 def test_it_stops_at_once_and_twice_and_before_it_is_started(make):

@@ -161,9 +161,9 @@ def side_by_side(*acts):
 
 
 def quiet(neighbour):
-    """The commits of some seconds in which nothing else happens."""
-    began = time.monotonic()
-    wait_until(lambda: time.monotonic() - began >= QUIET_SECONDS)
+    """The commits of some seconds in which nothing else happens; enough of them, however slow the disk is."""
+    began, there_were = time.monotonic(), len(neighbour.commits)
+    wait_until(lambda: time.monotonic() - began >= QUIET_SECONDS and len(neighbour.commits) > there_were + 100)
     return neighbour.between(began, time.monotonic())
 
 
@@ -220,7 +220,6 @@ def test_a_server_that_stalls_holds_up_no_commit_of_the_zodb(behind, db, say):
         assert process_keeper().unpublished() == 0
     phases = {"before": before, "while requests wait for it": waiting, "later": later}
     say(f"{options['type']} stalls; " + "; ".join(told(name, commits) for name, commits in phases.items()))
-    assert len(before) > 100
     assert p99(waiting) - p99(before) < RISE_SECONDS
     if LONG:
         assert len(later) > 1000

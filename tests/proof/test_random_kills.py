@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from taskqueue.interfaces import CLAIM_COUNT_LIMIT
+from taskqueue.consumer.prefetch import AHEAD_LIMIT
 
 from . import running
 from .random_kills import ADDED, CONCURRENCY, EFFECT, make_engine
@@ -119,8 +119,8 @@ def test_nothing_is_lost_and_nothing_phantom_whenever_a_process_is_killed(jobs, 
     counted = kill_randomly(jobs, backend, AFTERWARDS, say)
     assert counted["left"] == {}
     assert (counted["lost"], counted["phantom"]) == (0, 0)
-    assert counted["committed"] > KILLS
-    assert counted["duplicates"] <= counted["kills"]["consume"] * (CONCURRENCY + CLAIM_COUNT_LIMIT)
+    assert counted["committed"] > ADDING  # however slow the disk is
+    assert counted["duplicates"] <= counted["kills"]["consume"] * (CONCURRENCY + AHEAD_LIMIT)
 
 
 @pytest.mark.timeout(600)
@@ -129,4 +129,4 @@ def test_every_effect_happens_once_when_tasks_end_with_their_transaction(jobs, b
     counted = kill_randomly(jobs, backend, WITH_TRANSACTION, say)
     assert counted["left"] == {}
     assert (counted["lost"], counted["phantom"], counted["duplicates"]) == (0, 0, 0)
-    assert counted["committed"] > KILLS
+    assert counted["committed"] > ADDING  # however slow the disk is

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from weakref import WeakValueDictionary
 
-from ..errors import BackendUnavailableError
+from ..errors import BackendReplacedError, BackendUnavailableError
 from ..forks import held_back
 from ..interfaces import SchemaStatus
 from .deadlines import Deadline
@@ -186,7 +186,7 @@ class Database:
             self._identity = None
             self._is_replaced = True
         what = "was deleted" if found is None else "was replaced by another file"
-        raise BackendUnavailableError(
+        raise BackendReplacedError(
             f"{self.path}: {what} while in use, and the tasks in it are out of reach; the next call opens it anew"
         )
 

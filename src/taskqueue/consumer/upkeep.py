@@ -10,7 +10,7 @@ import threading
 import time
 
 from .. import notices
-from ..errors import BackendUnavailableError, TaskQueueError
+from ..errors import BackendReplacedError, BackendUnavailableError, TaskQueueError
 from ..failpoints import reach
 from ..interfaces import Reclaimed
 from ..keeper import Keeper
@@ -55,6 +55,8 @@ class Upkeep:
             try:
                 self._attend()
                 self._trouble.is_over()
+            except BackendReplacedError as error:
+                self._trouble.goes_on(error)  # nobody else meets this one
             except BackendUnavailableError:
                 pass  # the fetching thread meets the same, more often, and tells
             except Exception as error:  # noqa: BLE001  # upkeep must outlive any error: tasks of the dead depend on it
