@@ -14,6 +14,8 @@ from taskqueue.errors import BackendUnavailableError
 from .making import beat, owner, publish, record, stage
 from .postgresql_server import Server, new_database, shared_server
 
+LATE_SECONDS = 4.0  # less than a call without a timeout would take; a machine may have other things to do
+
 
 @pytest.fixture
 def ask(postgresql, postgresql_url):
@@ -92,7 +94,7 @@ def test_nobody_who_listens_is_told_at_once():
         begun = time.monotonic()
         told = refusal(f"postgresql://ada:s3cret@127.0.0.1:{found.getsockname()[1]}/site")
     assert "nothing listens there" in told
-    assert time.monotonic() - begun < 2.0
+    assert time.monotonic() - begun < LATE_SECONDS
 
 
 def test_a_server_that_never_answers_costs_no_more_than_the_timeout():
@@ -104,7 +106,7 @@ def test_a_server_that_never_answers_costs_no_more_than_the_timeout():
             f"postgresql://ada:s3cret@127.0.0.1:{silent.getsockname()[1]}/site",
             lambda queue: queue.stage([record()], b"", "owner", 0.3),
         )
-    assert time.monotonic() - begun < 2.0
+    assert time.monotonic() - begun < LATE_SECONDS
 
 
 def test_the_second_of_two_hosts_is_reached_while_the_first_is_silent(postgresql, postgresql_url):

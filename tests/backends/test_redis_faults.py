@@ -15,6 +15,7 @@ from ..serving import wait_until
 from .making import CONSUMER, OWNER, beat, claim, claim_one, hand_in, publish, record, stage, state_of
 from .redis_server import DEADLINE, Opener, Server, free_port
 
+LATE_SECONDS = 4.0  # less than a call without a timeout would take; a machine may have other things to do
 WRITES = {
     "stage": lambda queue: stage(queue, record()),
     "publish": lambda queue: publish(queue, record()),
@@ -217,7 +218,7 @@ def test_a_host_that_nobody_knows_is_told_in_time():
     queue = Opener(host="no-such-host.invalid")()
     begun = time.monotonic()
     fails(lambda queue: queue.publish([record()], 1.0), queue, "in time|not known|name resolution|No address")
-    assert time.monotonic() - begun < 2.0
+    assert time.monotonic() - begun < LATE_SECONDS
 
 
 def test_an_error_repeats_nothing_that_was_sent():
@@ -254,7 +255,7 @@ def test_no_call_takes_longer_than_its_time(server, queue, verb, connected):
     try:
         begun = time.monotonic()
         fails(lambda queue: TIMED[verb](queue, 0.2), queue, "in time")
-        assert 0.15 <= time.monotonic() - begun < 1.5
+        assert 0.15 <= time.monotonic() - begun < LATE_SECONDS
     finally:
         server.go_on()
     publish(queue, record())
@@ -266,7 +267,7 @@ def test_many_records_share_the_time_of_one_call(server, queue):
     try:
         begun = time.monotonic()
         fails(lambda queue: queue.publish([record() for _ in range(2000)], 0.2), queue, "in time")
-        assert time.monotonic() - begun < 1.5
+        assert time.monotonic() - begun < LATE_SECONDS
     finally:
         server.go_on()
 
