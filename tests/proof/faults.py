@@ -119,8 +119,8 @@ class Site:
         return self._process.poll() is not None
 
     def stop_still(self):
-        """SIGSTOP; wait until it stands still."""
-        os.kill(self.pid, signal.SIGSTOP)
+        """Have it stop itself with SIGSTOP; wait until it stands still. It answers when it goes on."""
+        self.order(do="stop")
         self.wait_for_standstill()
 
     def wait_for_standstill(self):

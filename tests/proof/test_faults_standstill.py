@@ -63,6 +63,7 @@ def test_who_stands_still_for_longer_than_its_lease_loses_nothing_and_changes_no
         settled = seen.get(running)
         for site in (slow, *adding.values()):
             site.go_on()
+        slow.hear()
         answers = {name: site.hear() for name, site in adding.items()}
         effects.wait_for("3-0", count=1 if kind == "sqlite" else 2)
         wait_until(lambda: not sum(seen.counts().states[each] for each in ("staged", "held", "ready", "running")))
