@@ -146,6 +146,13 @@ def test_every_commit_reaches_the_disk_and_checkpoints_are_ours(queue):
         assert session.run("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+def test_connections_keep_few_pages_however_large_the_file_is(queue):
+    with queue._database.writing() as session:
+        assert session.run("PRAGMA cache_size").fetchone() == (-1024,)
+    with queue._database.reading() as session:
+        assert session.run("PRAGMA cache_size").fetchone() == (-256,)
+
+
 def test_commits_need_not_reach_the_disk_where_that_is_asked_for(open_queue):
     queue = open_queue(synchronous="normal")
     with queue._database.writing() as session:

@@ -28,7 +28,17 @@ from .faults import explain
 from .filelocks import WriteLock
 from .filesystem import make_file, make_folder, refuse_network
 from .schema import SCHEMA_VERSION, Layout
-from .sessions import Identity, Session, Slot, Synchronous, connect, identify, set_patience, use_write_ahead_log
+from .sessions import (
+    Identity,
+    Session,
+    Slot,
+    Synchronous,
+    connect,
+    identify,
+    keep_more,
+    set_patience,
+    use_write_ahead_log,
+)
 
 DEFAULT_TIMEOUT = 5.0  # of verbs that are given none
 # Of the write-ahead log, before it is copied into the file. The larger it is, the more of its pages are copied only
@@ -212,6 +222,8 @@ class Database:
         except BaseException:
             session.connection.close()
             raise
+        if slot is self._writer:
+            keep_more(session)
         session.queue = number or 0
         with self._identifying:
             self._identity = session.identity

@@ -16,6 +16,9 @@ from .deadlines import Deadline
 Identity = tuple[int, int]  # device and inode
 Synchronous = Literal["full", "normal"]
 
+# Of pages that a connection keeps. An exchange changes less than the second; SQLite itself would keep 2 MiB for each.
+CACHE_KIBIBYTES, WRITERS_CACHE_KIBIBYTES = 256, 1024
+
 
 class Session:
     """An open connection, and the number of the queue in it; ``:queue`` in statements."""
@@ -69,6 +72,7 @@ def connect(path: str, synchronous: Synchronous, deadline: Deadline) -> sqlite3.
         for setting in (
             f"synchronous = {synchronous}",
             "wal_autocheckpoint = 0",
+            f"cache_size = -{CACHE_KIBIBYTES}",
             "secure_delete = ON",
             "temp_store = MEMORY",
             "trusted_schema = OFF",
@@ -78,6 +82,11 @@ def connect(path: str, synchronous: Synchronous, deadline: Deadline) -> sqlite3.
         connection.close()
         raise
     return connection
+
+
+def keep_more(session: Session) -> None:
+    """Let a connection that writes keep as many pages as an exchange changes."""
+    session.connection.execute(f"PRAGMA cache_size = -{WRITERS_CACHE_KIBIBYTES}")
 
 
 def identify(path: str) -> Identity | None:
