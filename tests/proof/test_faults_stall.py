@@ -226,7 +226,7 @@ def test_a_server_that_stalls_holds_up_no_commit_of_the_zodb(behind, db, say):
         assert p99(later) - p99(before) < RISE_SECONDS
 
 
-@pytest.mark.skipif(not LONG, reason="TASKQUEUE_PROOF=long runs it: the measure is the same in the short form")
+@pytest.mark.skipif(not LONG, reason="TASKQUEUE_PROOF=long runs it")
 @pytest.mark.parametrize("behind", ["redis"], indirect=True)
 def test_the_measure_notices_a_request_that_waits_with_a_lock(behind, db, monkeypatch, say):
     """Staging in the vote, where the ZODB has its commit lock already, is what this protects from."""
