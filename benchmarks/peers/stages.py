@@ -20,7 +20,8 @@ from benchmarks.floors import PATIENCE_SECONDS
 from benchmarks.marks import Marks
 from taskqueue import keeper, notices, producer, wsgi
 from taskqueue.backends import redis_link, redis_records
-from taskqueue.consumer import attempt, pool, replay, server
+from taskqueue.consumer import attempt, ledger, pool, replay, server
+from taskqueue.interfaces import TaskQueue
 from taskqueue.producer import datamanager
 
 from . import ours, views
@@ -120,11 +121,17 @@ def _cost_of_timers(count: int = 20_000) -> tuple[float, float]:
 
 def _wrap_way_out(stages: Stages, backend: type[Any]) -> None:
     stages.wrap(server.Consumer, "_run", "fetching thread: the loop")
-    stages.wrap(server.Consumer, "_take_answer", "fetching thread: hand to the threads")
-    stages.wrap(server.Consumer, "_forget", "fetching thread: tell what is done")
-    stages.wrap(backend, "exchange", "store: exchange")
+    stages.wrap(server.Consumer, "_deal", "worker: deal with the store")
+    stages.wrap(ledger.Ledger, "begin", "store: begin an exchange")
+    stages.wrap(ledger.Ledger, "end", "store: end an exchange")
+    stages.wrap(ledger.Ledger, "_forget", "what is done: forget")
+    stages.wrap(ledger.Ledger, "tell", "what is done: tell")
+    if backend.begin_exchange is TaskQueue.begin_exchange:
+        stages.wrap(backend, "exchange", "store: exchange")
     stages.wrap(backend, "wait", "store: wait")
     stages.wrap(redis_link.Link, "run", "store: round trip")
+    stages.wrap(redis_link.Link, "begin", "store: send")
+    stages.wrap(redis_link.Link, "_exchange", "store: wait for the answer")
     stages.wrap(redis_records, "exchanged", "store: read the answer")
     stages.wrap(redis_records, "settlements", "store: write the settlements")
     stages.wrap(pool.Pool, "_work", "worker: the loop")

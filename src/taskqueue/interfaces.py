@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 from zope.interface import Interface, classImplements
@@ -99,6 +99,14 @@ class Exchanged(msgspec.Struct, frozen=True, kw_only=True):
     suspects_wait: bool = False  # a suspect is ready, and is handed out only to a consumer that is idle
     next_due: float | None = None  # seconds until the next scheduled task is due
     paused: bool = False
+
+
+class PendingExchange(NamedTuple):
+    """An exchange that was begun. ``end`` returns the answer or raises what ``exchange`` raises; it is called once.
+    ``is_here`` tells whether that waits for nobody, and never blocks."""
+
+    end: Callable[[], Exchanged]
+    is_here: Callable[[], bool] = lambda: True
 
 
 class Reclaimed(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +196,7 @@ class TaskQueue(ABC):
         """Decide what is staged or held: "publish", "discard", or "hold" until somebody decides. Returns how many
         changed. A record that is no longer staged or held stays as it is."""
 
-    # ---- the way out; a consumer's one fetching thread calls these -------------------------------------------
+    # ---- the way out; one thread of a consumer at a time calls these, but for ``wake`` -------------------------
 
     @abstractmethod
     def exchange(
@@ -201,6 +209,14 @@ class TaskQueue(ABC):
         0. A paused queue takes settlements and hands out nothing. A suspect is claimed by itself, and only when
         ``alone`` says that the consumer runs nothing else; otherwise ``suspects_wait`` tells that one is ready.
         """
+
+    def begin_exchange(
+        self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
+    ) -> PendingExchange:
+        """Begin an exchange: the store works at it while the consumer does other things. It is ended within a second or
+        so, by whatever thread: until then a store may hold locks. Where there is nobody to wait for, all of it is done
+        at the end."""
+        return PendingExchange(lambda: self.exchange(owner_id, consumer, settlements, wanted, alone))
 
     @abstractmethod
     def release(self, owner_id: str, consumer: str, holding: Collection[str]) -> int:

@@ -3,10 +3,10 @@
 import contextlib
 import functools
 import time
-from unittest import mock
 
 from taskqueue.backends.postgresql_statements import Statement
-from taskqueue.backends.postgresql_wire import Wire
+
+from .postgresql_wires import each_transaction
 
 SERVERS_CLOCK = "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
 TURNED_CLOCK = "CAST(current_setting('taskqueue_test.now') AS double precision)"
@@ -22,12 +22,9 @@ def turned(statement):
 @contextlib.contextmanager
 def clock_of_this_process():
     """Within, all queues of this process go by its clock."""
-    run = Wire.run
 
-    def run_turned(wire, statements, deadline, afterwards=()):
-        calls = [(turned(statement), given) for statement, given in statements]
-        _, *answers = run(wire, [(TURN, {"now": repr(time.time())}), *calls], deadline, afterwards)
-        return answers
+    def turned_calls(calls):
+        return [(TURN, {"now": repr(time.time())}), *((turned(statement), given) for statement, given in calls)]
 
-    with mock.patch.object(Wire, "run", run_turned):
+    with each_transaction(turned_calls, lambda _, answers: answers[1:]):
         yield

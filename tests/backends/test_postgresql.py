@@ -22,6 +22,7 @@ from .model import machine_for
 from .postgresql_clock import clock_of_this_process
 from .postgresql_queues import Opener, empty
 from .postgresql_server import new_database, shared_server
+from .postgresql_wires import each_transaction
 from .processes import ROOT
 
 DEADLINE = 30.0
@@ -187,38 +188,37 @@ while True:
 # ---- round trips ---------------------------------------------------------------------------------------------------
 
 
-def test_an_idle_consumer_writes_nothing(queue, monkeypatch):
-    numbers, run_in_wire = [], Wire.run
+def test_an_idle_consumer_writes_nothing(queue):
+    numbers = []
+    ask = Statement("ask", "SELECT pg_current_xact_id_if_assigned()::text", ())
 
-    def run_and_ask(wire, statements, deadline, afterwards=()):
-        ask = Statement("ask", "SELECT pg_current_xact_id_if_assigned()::text", ())
-        *answers, told = run_in_wire(wire, [*statements, (ask, {})], deadline, afterwards)
-        numbers.append(told[0][0])
-        return answers
+    def note(_, answers):
+        numbers.append(answers[-1][0][0])
+        return answers[:-1]
 
-    monkeypatch.setattr(Wire, "run", run_and_ask)
-    claim(queue, 5, alone=True)
-    queue.reclaim(3)
-    queue.promote()
-    queue.release(OWNER, CONSUMER, ())
-    queue.prune(1.0, 5, 1.0, 1.0)
-    assert numbers == [None] * 5
-    publish(queue, record())
-    assert numbers[-1] is not None
+    with each_transaction(lambda calls: [*calls, (ask, {})], note):
+        claim(queue, 5, alone=True)
+        queue.reclaim(3)
+        queue.promote()
+        queue.release(OWNER, CONSUMER, ())
+        queue.prune(1.0, 5, 1.0, 1.0)
+        assert numbers == [None] * 5
+        publish(queue, record())
+        assert numbers[-1] is not None
 
 
 @pytest.mark.parametrize("settled", [0, 30])
 def test_an_exchange_is_one_round_trip(queue, monkeypatch, settled):
     publish(queue, *(record() for _ in range(60)))
     claimed = claim(queue, settled)
-    trips, run_in_wire = [], Wire.run
+    trips, begin_in_wire = [], Wire.begin
 
     def watch(wire, statements, deadline, afterwards=()):
         if threading.current_thread() is threading.main_thread():  # another one gives hints
             trips.append([statement.verb for statement, _ in statements])
-        return run_in_wire(wire, statements, deadline, afterwards)
+        return begin_in_wire(wire, statements, deadline, afterwards)
 
-    monkeypatch.setattr(Wire, "run", watch)
+    monkeypatch.setattr(Wire, "begin", watch)
     settlements = [Settlement(id=each.id, claim_number=1, state="done") for each in claimed]
     assert len(queue.exchange(OWNER, CONSUMER, settlements, 30).claimed) == 30
     first = "settle_claims" if settled else "promote"
@@ -270,19 +270,16 @@ def test_plans_that_were_made_for_an_empty_table_read_no_whole_queue(queue, open
     given = [Settlement(id=each.id, claim_number=1, state="done") for each in claimed]
     taken_in = ["settle_claims", "claim"]
     read = []
-    run_in_wire = Wire.run
 
     fetched = Statement("ask", "SELECT sum(idx_tup_fetch + seq_tup_read)::bigint FROM pg_stat_xact_user_tables", ())
 
-    def watch(wire, statements, deadline, afterwards=()):
-        calls = [(fetched, {}), *statements, (fetched, {})]
-        before, *answers, after = run_in_wire(wire, calls, deadline, afterwards)
-        if [statement.verb for statement, _ in statements] == taken_in:
+    def compare(calls, answers):
+        before, *told, after = answers
+        if [statement.verb for statement, _ in calls] == taken_in:
             read.append(after[0][0] - before[0][0])
-        return answers
+        return told
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Wire, "run", watch)
+    with each_transaction(lambda calls: [(fetched, {}), *calls, (fetched, {})], compare):
         assert other.exchange(OWNER, CONSUMER, given, 100).refused == ()
     assert len(read) == 1
     assert read[0] < 1000, "a hundred settled, a hundred claimed, and not much beside"

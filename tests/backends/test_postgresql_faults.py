@@ -4,6 +4,7 @@ import os
 import socket
 import time
 
+import psycopg
 import pytest
 
 from taskqueue.backends import postgresql_faults
@@ -11,8 +12,10 @@ from taskqueue.backends.postgresql import PostgreSQLQueue
 from taskqueue.backends.postgresql_faults import code_of, explain, explain_lost
 from taskqueue.errors import BackendUnavailableError
 
-from .making import beat, owner, publish, record, stage
+from ..serving import wait_until
+from .making import CONSUMER, OWNER, beat, claim, owner, publish, record, stage
 from .postgresql_server import Server, new_database, shared_server
+from .redis_server import free_port
 
 LATE_SECONDS = 4.0  # less than a call without a timeout would take; a machine may have other things to do
 
@@ -237,4 +240,63 @@ def test_a_new_database_is_there_while_another_is_dropped():
         beat(queue)
     with pytest.raises(BackendUnavailableError, match="no such database"):
         beat(queue)
+    queue.close()
+
+
+# ---- exchanges that are under way ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(postgresql_url):
+    """A queue with one ready task, and another session that keeps everybody from the tasks until it ends."""
+    queue = PostgreSQLQueue(name="default", url=postgresql_url)
+    beat(queue)
+    publish(queue, record())
+    with psycopg.connect(postgresql_url) as other:
+        other.execute("LOCK TABLE taskqueue_task")
+        yield queue, other
+    queue.close()
+
+
+def test_an_exchange_under_way_when_its_session_is_ended_is_told(held, ask):
+    queue, other = held
+    begun = queue.begin_exchange(OWNER, CONSUMER, (), 1)
+    waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    wait_until(lambda: ask(waiting))
+    assert not begun.is_here()
+    ask(f"SELECT pg_terminate_backend(pid) FROM ({waiting}) AS waiting")
+    other.rollback()
+    with pytest.raises(BackendUnavailableError, match="PostgreSQL at "):
+        begun.end()
+    assert queue.release(OWNER, CONSUMER, ()) in {0, 1}
+    assert len(claim(queue, 5)) == 1
+
+
+def test_an_exchange_waits_for_whoever_holds_its_tasks(held):
+    queue, other = held
+    begun = queue.begin_exchange(OWNER, CONSUMER, (), 1)
+    assert not begun.is_here()
+    other.rollback()
+    wait_until(begun.is_here)
+    assert len(begun.end().claimed) == 1
+
+
+def test_an_exchange_that_nobody_could_take_in_is_told_at_its_end():
+    queue = PostgreSQLQueue(name="default", url=f"postgresql://nobody:s3cret@127.0.0.1:{free_port()}/none")
+    begun = queue.begin_exchange(OWNER, CONSUMER, (), 1)
+    with pytest.raises(BackendUnavailableError, match="PostgreSQL at ") as caught:
+        begun.end()
+    assert "s3cret" not in str(caught.value)
+    queue.close()
+
+
+def test_an_exchange_whose_statements_the_server_has_lost_is_run_all_the_same(postgresql_url, ask):
+    queue = PostgreSQLQueue(name="default", url=postgresql_url)
+    beat(queue)
+    for _ in range(2):  # the second time they are prepared
+        claim(queue, 1)
+    task_id = publish(queue, record())
+    queue._link.run(queue_statement("DEALLOCATE ALL"), 5.0)
+    begun = queue.begin_exchange(OWNER, CONSUMER, (), 1)
+    assert [each.id for each in begun.end().claimed] == [task_id]
     queue.close()

@@ -327,3 +327,53 @@ def test_no_more_connections_are_kept_than_are_used(queue, server):
     wait_until(lambda: 1 <= len(server.clients()) <= 16)  # the server sees the others go a moment later
     queue.close()
     assert queue._link._pool._idle == []
+
+
+# ---- exchanges that are under way ------------------------------------------------------------------------------------
+
+
+def test_an_exchange_under_way_when_its_server_dies_is_told(tmp_path):
+    with Server() as server:
+        queue = Opener(**server.address)()
+        beat(queue)
+        server.stop_still()
+        begun = queue.begin_exchange(OWNER, CONSUMER, (), 1)
+        assert not begun.is_here()
+        server._process.kill()  # as it stands: it has no time to answer
+        server.kill()
+        fails(lambda _: begun.end(), queue, "Redis at ")
+        server.start()
+        beat(queue)
+        task_id = publish(queue, record())
+        assert claim_one(queue).id == task_id
+
+
+def test_an_exchange_that_cannot_be_sent_is_told_at_its_beginning(queue, server):
+    wire = queue._link._pool.borrow(Deadline(DEADLINE))
+    wire.interrupt()
+    queue._link._pool._idle.append(wire)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(wire), "is_stale", False)
+        fails(lambda queue: queue.begin_exchange(OWNER, CONSUMER, (), 1), queue, "Broken pipe")
+    task_id = publish(queue, record())
+    assert claim_one(queue).id == task_id
+
+
+def test_an_exchange_of_a_server_that_forgot_its_scripts_is_run_all_the_same(queue, server):
+    task_id = publish(queue, record())
+    server.ask("SCRIPT", "FLUSH")
+    begun = queue.begin_exchange(OWNER, CONSUMER, (), 1)
+    wait_until(begun.is_here)
+    assert [each.id for each in begun.end().claimed] == [task_id]
+
+
+def test_an_answer_that_lay_in_the_socket_when_its_time_was_over_is_read(queue, server, monkeypatch):
+    from taskqueue.backends import redis_link
+
+    monkeypatch.setattr(redis_link, "DEFAULT_TIMEOUT", 0.2)
+    task_id = publish(queue, record())
+    begun = queue.begin_exchange(OWNER, CONSUMER, (), 1)
+    wait_until(begun.is_here)
+    late = time.monotonic() + 0.3
+    wait_until(lambda: time.monotonic() > late)
+    assert [each.id for each in begun.end().claimed] == [task_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 from taskqueue import notices
 from taskqueue.backends.local import LocalQueue
 from taskqueue.consumer import Consumer
-from taskqueue.interfaces import Exchanged, Owner, Record, Settlement
+from taskqueue.interfaces import Exchanged, Owner, PendingExchange, Record, Settlement
 from taskqueue.keeper import Keeper
 from taskqueue.notices import Event, Notice
 from taskqueue.queues import Queue
@@ -91,6 +92,11 @@ class Gate:
             self._open.add(path)
             self._changed.notify_all()
 
+    def wait_passed(self, count: int) -> None:
+        with self._changed:
+            arrived = self._changed.wait_for(lambda: len(self.passed) >= count, PATIENCE)
+            assert arrived, f"{count} were awaited behind the gate; there are {len(self.passed)}"
+
     def wait_inside(self, *paths: str) -> None:
         with self._changed:
             arrived = self._changed.wait_for(lambda: set(paths) <= set(self.inside), PATIENCE)
@@ -111,6 +117,9 @@ class FaultyQueue(LocalQueue):
         self.lose_answer: Callable[[Exchanged], bool] = lambda answer: False
         self.loss: Exception = FaultError("the answer was lost")
         self.hints_only = False  # wait as if nobody polled
+        self.is_far: Callable[[Sequence[Settlement]], bool] = lambda settlements: False  # its answer has to be let come
+        self.on_the_way: list[threading.Event] = []
+        self.readers: list[str] = []  # the threads that read answers
         self.called = threading.Condition()
 
     def _call(self, verb: str, *arguments: Any) -> None:
@@ -138,6 +147,33 @@ class FaultyQueue(LocalQueue):
         if self.lose_answer(answer):
             raise self.loss
         return answer
+
+    def begin_exchange(
+        self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
+    ) -> PendingExchange:
+        """Far away, the store does it at once, and its answer, or what went wrong, is there when it is let come."""
+        come, told, is_far = threading.Event(), Future[Exchanged](), self.is_far(settlements)
+        if is_far:
+            with self.called:
+                self.on_the_way.append(come)
+                self.called.notify_all()
+            try:
+                told.set_result(self.exchange(owner_id, consumer, settlements, wanted, alone))
+            except FaultError as error:
+                told.set_exception(error)
+
+        def end() -> Exchanged:
+            assert not is_far or come.wait(PATIENCE * 3), "the answer never came"
+            self.readers.append(threading.current_thread().name)
+            return told.result() if is_far else self.exchange(owner_id, consumer, settlements, wanted, alone)
+
+        return PendingExchange(end, lambda: come.is_set() or not is_far)
+
+    def wait_until_under_way(self) -> threading.Event:
+        """Wait for an exchange that was begun; what lets its answer come."""
+        with self.called:
+            assert self.called.wait_for(lambda: self.on_the_way, PATIENCE), "none was begun"
+        return self.on_the_way[-1]
 
     def release(self, owner_id: str, consumer: str, holding: Collection[str]) -> int:
         self._call("release", tuple(holding))

@@ -22,6 +22,7 @@ class Work:
         self.done: list[str] = []
         self.let_go: set[str] = set()
         self.hungry = 0
+        self.hungry_idle = 0  # how often the thread had nothing to do
         self.pool: Pool[str] = self.make(1)
 
     def make(self, size: int) -> Pool[str]:
@@ -38,9 +39,10 @@ class Work:
         if job.endswith("raises"):
             raise ValueError(job)
 
-    def on_hungry(self) -> None:
+    def on_hungry(self, is_idle: bool) -> None:
         with self.changed:
             self.hungry += 1
+            self.hungry_idle += is_idle
             self.changed.notify_all()
 
     def release(self, *jobs: str) -> None:
@@ -110,10 +112,34 @@ def test_it_is_hungry_when_few_jobs_are_left_to_start(work):
     work.make(1).start()
     work.pool.submit(["quick 1", "quick 2", "quick 3", "hold"], low_water=1)
     work.wait(lambda: "hold" in work.begun)
-    assert work.hungry == 1  # after the third, one was left
+    assert (work.hungry, work.hungry_idle) == (1, 0)  # after the second, one was left beside the one that it took
     work.pool.heed()
     work.release("hold")
     work.wait(lambda: work.hungry == 2)
+    assert work.hungry_idle == 1
+
+
+def test_it_is_hungry_again_when_half_of_what_was_left_is_left(work):
+    work.make(1).start()
+    work.pool.submit(["quick 1", "hold", "a", "b", "c"], low_water=5)
+    work.wait(lambda: work.begun == ["quick 1", "hold"])
+    assert work.hungry == 1
+    assert work.pool.heed_half() == 3  # it is one that counts then
+    work.release("hold")
+    work.wait(lambda: "a" in work.begun)
+    work.release("a")
+    work.wait(lambda: "b" in work.begun)
+    assert work.hungry == 1
+    work.release("b")
+    work.wait(lambda: "c" in work.begun)
+    assert (work.hungry, work.hungry_idle) == (2, 0)
+
+
+def test_heeding_tells_whether_anything_is_left_to_start(work):
+    work.pool.submit(["a"], low_water=0)
+    assert work.pool.heed() is True
+    work.pool.withdraw()
+    assert work.pool.heed() is False
 
 
 def test_it_says_once_that_it_is_hungry_until_that_is_heeded(work):
@@ -121,7 +147,7 @@ def test_it_says_once_that_it_is_hungry_until_that_is_heeded(work):
     work.pool.submit(["quick 1", "quick 2", "quick 3", "hold"], low_water=3)
     work.wait(lambda: "hold" in work.begun)
     assert work.hungry == 1
-    assert work.pool.heed()
+    work.pool.heed()
     work.pool.submit(["quick 4", "hold too"], low_water=3)
     work.release("hold")
     work.wait(lambda: work.hungry == 2 and "hold too" in work.begun)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 from wsgiref.validate import validator
@@ -12,7 +11,6 @@ from taskqueue.notices import Event
 from taskqueue.record import Keyring, Outcome, encode
 
 from .fakes import (
-    PATIENCE,
     FaultError,
     Gate,
     Site,
@@ -237,16 +235,6 @@ def test_an_error_of_our_own_in_a_worker_is_told_and_the_task_is_settled(site: S
     site.ears.wait_for(Event.CONSUMER_FAILED)
     site.ears.wait_for(Event.DONE)
     assert site.record(task_id).attempts == 2
-
-
-def test_a_worker_that_calls_for_more_goes_on_though_nobody_comes(site: Site):
-    consumer = site.consumer(answering())  # it was not started, so there is nobody who could come
-    before = site.backend.wait(-1, 0)
-    worker = threading.Thread(target=consumer._call_fetcher, daemon=True)
-    worker.start()
-    worker.join(PATIENCE)
-    assert not worker.is_alive(), "it waits for ever"
-    assert site.backend.wait(before, 0) != before
 
 
 def test_hundreds_of_short_tasks_are_run_once_each_however_often_their_workers_call_for_more(site: Site):

@@ -20,6 +20,7 @@ from ..interfaces import (
     Execute,
     Owner,
     OwnerStatus,
+    PendingExchange,
     Reclaimed,
     Record,
     SchemaStatus,
@@ -216,6 +217,11 @@ class PostgreSQLQueue(TaskQueue):
     def exchange(
         self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
     ) -> Exchanged:
+        return self.begin_exchange(owner_id, consumer, settlements, wanted, alone).end()
+
+    def begin_exchange(
+        self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
+    ) -> PendingExchange:
         claim = {
             "owner": owner_id,
             "consumer": consumer,
@@ -224,7 +230,13 @@ class PostgreSQLQueue(TaskQueue):
             "most_bytes": CLAIM_BYTES_LIMIT,
         }
         looked: Call = (statements.CLAIM, claim) if wanted > 0 else (statements.LOOK, {})
-        settled, claimed = self._link.run_all([self._take_in(settlements), looked], DEFAULT_TIMEOUT)
+        call = self._link.begin([self._take_in(settlements), looked])
+        return PendingExchange(lambda: self._exchanged(settlements, wanted, *call.end()), call.is_here)
+
+    def _exchanged(
+        self, settlements: Sequence[Settlement], wanted: int, settled: Sequence[Any], claimed: Sequence[Any]
+    ) -> Exchanged:
+        """The answer, of the rows of both statements."""
         if any(each.state in rules.RETURNED for each in settlements):
             self.notify()
         paused, suspects_wait, next_due, *_ = claimed[0]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendUnavailableError
 from . import postgresql_schema
 from .deadlines import Deadline
+from .pending import PendingCall
 from .postgresql_address import Address
 from .postgresql_faults import (
     FAREWELLS,
@@ -30,7 +32,7 @@ from .postgresql_pool import pool_of
 from .postgresql_statements import CREATE_QUEUE, FIND_QUEUE, Statement
 
 if TYPE_CHECKING:
-    from .postgresql_wire import Rows, Wire
+    from .postgresql_wire import Rows, Sent, Wire
 
 DEFAULT_TIMEOUT = 5.0  # of calls that are given none
 MIGRATE_TIMEOUT = 3600.0  # a large table takes long, and who migrates has time
@@ -60,11 +62,42 @@ class Link:
     ) -> list[Rows]:
         """Run statements in one transaction; returns the rows of each. What comes ``afterwards`` is another transaction
         in the same round trip, and fails in silence."""
-        deadline = Deadline(timeout)
+        return self._repeat(calls, Deadline(timeout), repeat, afterwards)
+
+    def begin(self, calls: Sequence[Call]) -> PendingCall:
+        """Send statements that run in one transaction; the rows of each are read later."""
+        deadline = Deadline(DEFAULT_TIMEOUT)
+        try:
+            wire = self._borrow(deadline)
+        except (RefusedError, LostError):  # nothing was sent; at the end it is tried once more, and told
+            return PendingCall(partial(self._repeat, calls, deadline), lambda: False)
+        try:
+            sent = wire.begin(calls, deadline)
+        except LostError as error:
+            self.pool.forget_idle()
+            raise self._trouble(str(error)) from None
+        finally:
+            if not wire.is_open:
+                self.pool.give_back(wire)
+        return PendingCall(partial(self._repeat, calls, deadline, begun=(wire, sent)), wire.has_answer)
+
+    def _repeat(
+        self,
+        calls: Sequence[Call],
+        deadline: Deadline,
+        repeat: bool = False,
+        afterwards: Sequence[Call] = (),
+        begun: tuple[Wire, Sent] | None = None,
+    ) -> list[Rows]:
+        """``begun`` is where the statements were sent already, if they were."""
         again = UNPREPARED | {MADE}
         while True:
             try:
-                with self._borrowed(deadline) as wire:
+                if begun is not None:
+                    (wire, sent), begun = begun, None
+                    with self._returned(wire):
+                        return wire.finish(sent, deadline)
+                with self._returned(self._borrow(deadline)) as wire:
                     return wire.run(calls, deadline, afterwards)
             except RefusedError as error:
                 # The transaction has not happened: where nobody is to blame, it may happen now.
@@ -120,13 +153,22 @@ class Link:
 
     # ---- connections ----
 
-    @contextmanager
-    def _borrowed(self, deadline: Deadline) -> Iterator[Wire]:
+    def _borrow(self, deadline: Deadline) -> Wire:
         """A connection that knows the number of the queue; the queue is made when it is missing, and its tables."""
         wire = self.pool.borrow(self, deadline)
         try:
             wire.queue = wire.queues.get(self._key) or self._enter(wire, deadline)
             wire.queues[self._key] = wire.queue
+        except BaseException:
+            wire.close()
+            self.pool.give_back(wire)
+            raise
+        return wire
+
+    @contextmanager
+    def _returned(self, wire: Wire) -> Iterator[Wire]:
+        """Give back what was borrowed, after the block; after an error it is closed."""
+        try:
             yield wire
         except BaseException:
             wire.close()

@@ -71,13 +71,14 @@ def _until(deadline: Deadline, steps: Generator[Any, Any, _Value]) -> Generator[
         return stop.value  # type: ignore[no-any-return]  # StopIteration does not know of what
 
 
-class _Sent(NamedTuple):
+class Sent(NamedTuple):
     """A transaction whose answers are awaited."""
 
     counts: Sequence[int]  # of results, for each statement
     is_enclosed: bool  # in statements that nobody asked for
     patience: float  # what the session knows when it has succeeded
     prepared: Mapping[tuple[str, tuple[int, ...]], bytes]
+    later: Sent | None = None  # another one, behind it
 
 
 class Wire:
@@ -122,24 +123,43 @@ class Wire:
     def run(self, calls: Sequence[Call], deadline: Deadline, afterwards: Sequence[Call] = ()) -> list[Rows]:
         """Run statements in one transaction; returns the rows of each. What comes ``afterwards`` is a transaction of
         its own, in the same round trip; it may fail without a word."""
-        return self._told(deadline, lambda: self._transact(calls, deadline, afterwards))
+        return self.finish(self.begin(calls, deadline, afterwards), deadline)
 
-    def _transact(self, calls: Sequence[Call], deadline: Deadline, afterwards: Sequence[Call]) -> list[Rows]:
-        pgconn = self._connection.pgconn
-        if pgconn.pipeline_status == pq.PipelineStatus.OFF:
-            pgconn.enter_pipeline_mode()
-        patience = deadline.remaining()
-        sent = self._send_all(calls, patience)
-        later = self._send_all(afterwards, patience) if afterwards else None
-        answers = self._answers(sent, deadline)
-        if later is not None:
-            try:
-                self._answers(later, deadline)
-            except (RefusedError, psycopg.Error, OSError):
-                self.close()  # what came first has happened
-        return answers
+    def begin(self, calls: Sequence[Call], deadline: Deadline, afterwards: Sequence[Call] = ()) -> Sent:
+        """Send what ``run`` would run; ``finish`` reads the answer."""
 
-    def _send_all(self, calls: Sequence[Call], patience: float) -> _Sent:
+        def send() -> Sent:
+            pgconn = self._connection.pgconn
+            if pgconn.pipeline_status == pq.PipelineStatus.OFF:
+                pgconn.enter_pipeline_mode()
+            patience = deadline.remaining()
+            sent = self._send_all(calls, patience)
+            if afterwards:
+                sent = sent._replace(later=self._send_all(afterwards, patience))
+            pgconn.flush()  # what does not go out now goes when the answer is read
+            return sent
+
+        return self._told(deadline, send)
+
+    def finish(self, sent: Sent, deadline: Deadline) -> list[Rows]:
+        """The rows of each statement that ``begin`` has sent, but for those afterwards."""
+
+        def receive() -> list[Rows]:
+            answers = self._answers(sent, deadline)
+            if sent.later is not None:
+                try:
+                    self._answers(sent.later, deadline)
+                except (RefusedError, psycopg.Error, OSError):
+                    self.close()  # what came first has happened
+            return answers
+
+        return self._told(deadline, receive)
+
+    def has_answer(self) -> bool:
+        """Whether an answer has begun to come. Never waits."""
+        return self.is_stale  # as it would be if nothing had been asked
+
+    def _send_all(self, calls: Sequence[Call], patience: float) -> Sent:
         """Put a transaction where the next flush sends it."""
         settles_in = self._is_direct and not LEAST_PART * patience <= self._patience <= patience
         told_patience = self._patience
@@ -152,9 +172,9 @@ class Wire:
         prepared: dict[tuple[str, tuple[int, ...]], bytes] = {}
         told = [self._send(statement, {"queue": self.queue, **given}, prepared) for statement, given in wanted]
         self._connection.pgconn.pipeline_sync()
-        return _Sent(told, len(wanted) != len(calls), told_patience, prepared)
+        return Sent(told, len(wanted) != len(calls), told_patience, prepared)
 
-    def _answers(self, sent: _Sent, deadline: Deadline) -> list[Rows]:
+    def _answers(self, sent: Sent, deadline: Deadline) -> list[Rows]:
         """The rows of each of the statements that were asked for; what was set with them is known from now on."""
         results = iter(self._receive_all(deadline))
         answers = [[next(results) for _ in range(count)][-1] for count in sent.counts]

@@ -21,6 +21,7 @@ from ..interfaces import (
     Exchanged,
     Owner,
     OwnerStatus,
+    PendingExchange,
     Reclaimed,
     Record,
     Settlement,
@@ -184,17 +185,23 @@ class RedisQueue(TaskQueue):
     def exchange(
         self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
     ) -> Exchanged:
-        told = self._run(
-            "exchange",
-            owner_id,
-            consumer,
-            min(wanted, CLAIM_COUNT_LIMIT),
-            int(alone),
-            *redis_records.settlements(settlements),
-        )
-        if any(each.state in rules.RETURNED for each in settlements):
-            self._hints.give()
-        return self._read(redis_records.exchanged, told)
+        return self.begin_exchange(owner_id, consumer, settlements, wanted, alone).end()
+
+    def begin_exchange(
+        self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
+    ) -> PendingExchange:
+        arguments = [owner_id, consumer, min(wanted, CLAIM_COUNT_LIMIT), int(alone)]
+        arguments += redis_records.settlements(settlements)
+        call = self._link.begin(SCRIPTS["exchange"], arguments)
+        gives_back = any(each.state in rules.RETURNED for each in settlements)
+
+        def end() -> Exchanged:
+            told = call.end()
+            if gives_back:
+                self._hints.give()
+            return self._read(redis_records.exchanged, told)
+
+        return PendingExchange(end, call.is_here)
 
     def release(self, owner_id: str, consumer: str, holding: Collection[str]) -> int:
         released = int(self._run("release", owner_id, consumer, *encode_ids(holding)))

@@ -7,10 +7,12 @@ BackendUnavailableError of one line that names the server and what to do, and ne
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendUnavailableError
 from .deadlines import Deadline
+from .pending import PendingCall
 from .redis_address import Address
 from .redis_faults import LostError, RefusedError, ServerRefusedError, explain
 from .redis_pool import Pool, pool_of
@@ -43,13 +45,33 @@ class Link:
     ) -> Any:
         """Run a script. ``repeat`` says that running it twice does no harm and answers the same: after a lost
         connection it is sent once more."""
+        return self._call(*self._commands(script, arguments), Deadline(timeout), repeat)
+
+    def begin(self, script: Script, arguments: Sequence[Any]) -> PendingCall:
+        """Have a script run; its answer is read later."""
+        command, in_full = self._commands(script, arguments)
+        deadline = Deadline(DEFAULT_TIMEOUT)
+        pool, wire = self._lend(deadline)
+        try:
+            wire.send(command, deadline)
+        except LostError as error:
+            pool.give_back(wire)
+            self.forget_idle()
+            raise self._trouble(str(error)) from None
+        except BaseException:
+            pool.give_back(wire)
+            raise
+        return PendingCall(partial(self._call, command, in_full, deadline, False, (pool, wire)), wire.has_answer)
+
+    def _commands(self, script: Script, arguments: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """How a script is run that the server knows, and one that it does not know."""
         keys = self._keyspace.of(script)
         rest = (len(keys), *keys, *arguments)
-        return self._call(("EVALSHA", script.digest, *rest), timeout, ("EVAL", script.text, *rest), repeat)
+        return ("EVALSHA", script.digest, *rest), ("EVAL", script.text, *rest)
 
     def ask(self, *command: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
         """One command that changes nothing. Raises ServerRefusedError when the server does not let us ask."""
-        return self._call(command, timeout, None, repeat=True)
+        return self._call(command, None, Deadline(timeout), repeat=True)
 
     def close(self) -> None:
         """Close what is idle, if no other queue uses it; it opens again when needed."""
@@ -68,14 +90,22 @@ class Link:
 
     # ---- one call ----
 
-    def _call(self, command: Sequence[Any], timeout: float, in_full: Sequence[Any] | None, repeat: bool) -> Any:
-        deadline = Deadline(timeout)
+    def _call(
+        self,
+        command: Sequence[Any],
+        in_full: Sequence[Any] | None,
+        deadline: Deadline,
+        repeat: bool,
+        begun: tuple[Pool, Wire] | None = None,
+    ) -> Any:
+        """``begun`` is where the command was sent already, if it was."""
         redirections = 0
         while True:
-            pool = self._pool
-            wire = self._borrow(pool, deadline)
+            is_sent = begun is not None
+            pool, wire = begun or self._lend(deadline)
+            begun = None
             try:
-                return self._exchange(wire, command, in_full, deadline)
+                return self._exchange(wire, command, in_full, deadline, is_sent)
             except RefusedError as error:
                 if error.code != "MOVED" or redirections >= REDIRECTIONS:
                     raise self._refusal(error) from None
@@ -89,21 +119,25 @@ class Link:
             finally:
                 pool.give_back(wire)
 
-    def _exchange(self, wire: Wire, command: Sequence[Any], in_full: Sequence[Any] | None, deadline: Deadline) -> Any:
+    def _exchange(
+        self, wire: Wire, command: Sequence[Any], in_full: Sequence[Any] | None, deadline: Deadline, is_sent: bool
+    ) -> Any:
         try:
-            return wire.call(command, deadline)
+            return wire.answer(deadline) if is_sent else wire.call(command, deadline)
         except RefusedError as error:
             if error.code != "NOSCRIPT" or in_full is None:
                 raise
             # The server was restarted, or its scripts were flushed: the whole text makes it known again.
             return wire.call(in_full, deadline)
 
-    def _borrow(self, pool: Pool, deadline: Deadline) -> Wire:
+    def _lend(self, deadline: Deadline) -> tuple[Pool, Wire]:
+        """A connection, and where it is to be given back."""
+        pool = self._pool
         if not self._has_joined:
             pool.join(self)
             self._has_joined = True
         try:
-            return pool.borrow(deadline)
+            return pool, pool.borrow(deadline)
         except RefusedError as error:
             raise self._refusal(error) from None
         except LostError as error:

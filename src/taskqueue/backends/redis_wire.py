@@ -118,8 +118,23 @@ class Wire:
 
     def call(self, arguments: Sequence[Argument], deadline: Deadline) -> Any:
         """Send one command, and return its reply, of bytes, integers, lists and None."""
+        self.send(arguments, deadline)
+        return self.answer(deadline)
+
+    def send(self, arguments: Sequence[Argument], deadline: Deadline) -> None:
+        """Send one command whose replies come when they come."""
         try:
             self._send(arguments, deadline)
+        except (OSError, NoReplyError) as error:
+            self.close()
+            raise _translated(error) from None
+        except BaseException:
+            self.close()  # some of it may have been sent
+            raise
+
+    def answer(self, deadline: Deadline) -> Any:
+        """The reply to the one command that was sent."""
+        try:
             reply = self._receive(deadline)
         except (OSError, NoReplyError) as error:
             self.close()
@@ -131,15 +146,14 @@ class Wire:
             raise reply
         return reply
 
-    # ---- for whoever listens ----
-
-    def send(self, arguments: Sequence[Argument], deadline: Deadline) -> None:
-        """Send one command whose replies come when they come."""
+    def has_answer(self) -> bool:
+        """Whether a reply has begun to come. Never waits."""
         try:
-            self._send(arguments, deadline)
-        except (OSError, NoReplyError) as error:
-            self.close()
-            raise _translated(error) from None
+            return self._has_come(Deadline(0), None)
+        except (OSError, ValueError):
+            return True  # it is broken, as who reads the reply is told
+
+    # ---- for whoever listens ----
 
     def receive(self, deadline: Deadline, waker: socket.socket | None = None) -> Any:
         """The next reply, None when none has come by then, or when there is something to be read from ``waker``."""

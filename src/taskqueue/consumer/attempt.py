@@ -51,7 +51,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
 
     def tell(self) -> None:
         """Tell whoever listens."""
-        if self.event is not None and notices.is_heard(self.event, self.outcome):
+        if self.event is not None:
             self._tell(self.event, self.task_ids)
 
     def tell_refused(self) -> None:

@@ -40,10 +40,11 @@ class Pool(Generic[Job]):
     """``size`` named daemon threads. ``perform`` is called with each job and raises nothing.
 
     ``on_hungry`` is called by a thread that has ended a job when no more than ``low_water`` jobs are left to start, and
-    once until ``heed``. Threads start with ``start``; a pool that was stopped stays stopped.
+    once until ``heed`` or ``submit``; it is told whether that thread has nothing to do now. Threads start with
+    ``start``; a pool that was stopped stays stopped.
     """
 
-    def __init__(self, name: str, size: int, perform: Callable[[Job], None], on_hungry: Callable[[], None]) -> None:
+    def __init__(self, name: str, size: int, perform: Callable[[Job], None], on_hungry: Callable[[bool], None]) -> None:
         self.name = name
         self.size = size
         self._perform = perform
@@ -61,7 +62,7 @@ class Pool(Generic[Job]):
         self._waiting = 0  # who waits for some to end
         self._is_stopping = False
 
-    # ---- the consumer's one fetching thread calls these ----
+    # ---- the consumer's thread that deals with the store calls these ----
 
     def start(self) -> None:
         """Start the threads."""
@@ -70,10 +71,17 @@ class Pool(Generic[Job]):
                 self._add_place()
 
     def heed(self) -> bool:
-        """Have the next one that ends say again when there are few left; returns whether there are few now."""
+        """Have the next one that ends say again when there are few left; returns whether there are any."""
         with self._lock:
             self._is_hunger_told = False
-            return len(self._buffer) <= self._low_water
+            return bool(self._buffer)
+
+    def heed_half(self) -> int:
+        """Have it said again when half of those are left that are left now; returns how many that are now."""
+        with self._lock:
+            self._is_hunger_told = False
+            self._low_water = len(self._buffer) // 2
+            return len(self._buffer)
 
     def submit(self, jobs: Sequence[Job], low_water: int) -> None:
         """More to do; ``low_water`` as the class tells."""
@@ -186,7 +194,7 @@ class Pool(Generic[Job]):
             del job  # while it waits, a thread keeps nothing of the last one alive
             is_hungry, job = self._end(place)
             if is_hungry:
-                self._on_hungry()
+                self._on_hungry(job is None)
             if job is None:
                 job = self._take(place)
 

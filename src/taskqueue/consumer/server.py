@@ -1,7 +1,9 @@
-"""The consumer: one fetching thread takes tasks from a queue, and worker threads replay them.
+"""The consumer: worker threads replay the tasks of a queue, and one more waits while there are none.
 
-Its loop is five verbs: exchange, run, judge, wait, stop. In one exchange it hands in what became of earlier claims
-and claims more. Settlements are kept until the store has answered; nothing is told before. Knows no framework.
+Its loop is five verbs: exchange, run, judge, wait, stop. In one exchange it hands in what became of earlier claims and
+claims more. While there is work the workers do that themselves: threads that hand tasks to each other would need a
+third of what a task costs. When a store has to be waited for, they run tasks meanwhile. The fetching thread begins,
+waits for hints, looks after what runs too long, and mends what went wrong. Knows no framework.
 """
 
 from __future__ import annotations
@@ -9,12 +11,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 
 from .. import notices
 from ..errors import BackendError
-from ..failpoints import reach
 from ..interfaces import CLAIM_BYTES_LIMIT, Exchanged
 from ..keeper import Keeper
 from ..notices import Event
@@ -22,15 +22,15 @@ from ..queues import Queue
 from ..settings import ServerSettings
 from . import prefetch
 from .attempt import Claim, Finished, attempt, give_back, give_up
+from .ledger import LEASE_TIMEOUT, Ledger
 from .pool import Pool
 from .replay import Application
 from .trouble import Trouble
 from .upkeep import Upkeep
 
 POLL_SECONDS = 1.0  # hints may be missed
+ROUNDS = 2  # exchanges that a worker makes in a row, while others end what they run
 SHORTEST_WAIT_SECONDS = 0.005
-LEASE_TIMEOUT = 5.0
-CALL_SECONDS = 0.005  # so long a worker lets the fetching thread go first; the interpreter would have made it by then
 STOP_MARGIN_SECONDS = 5.0  # beyond the grace, for calls to a backend that are under way
 
 
@@ -49,26 +49,20 @@ class Consumer:
         self._application = application
         self._keeper = keeper
         self._pool: Pool[Claim] = Pool(
-            f"taskqueue-{settings.name}", settings.concurrent_limit, self._perform, self._call_fetcher
+            f"taskqueue-{settings.name}", settings.concurrent_limit, self._perform, self._deal
         )
         self._upkeep = Upkeep(settings, queue, keeper)
-        self._trouble = Trouble(queue.name, settings.name)
-        self._wait_trouble = Trouble(queue.name, settings.name)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop_requested = threading.Event()
-        self._fetcher_came = threading.Event()
         self._stop_at = 0.0  # monotonic; how long to wait for what runs
-        # Shared with the workers, under the lock.
-        self._finished: list[Finished] = []  # not yet handed in
-        self._mean_seconds: float | None = None
-        self._is_closed = False  # nobody hands in any more
-        # The fetching thread's own.
-        self._held: dict[str, int] = {}  # claim numbers of all that was claimed and is not yet settled
-        self._in_limbo: set[tuple[str, int]] = set()  # handed in, but the answer was lost
-        self._answer_lost = False
-        self._suspects_wait = False
-        self._told: Counter[Event] = Counter()
+        self._mean_seconds: float | None = None  # what a task takes; of two that end at once, one may be left out
+        self._wait_trouble = Trouble(queue.name, settings.name)
+        # For whoever has the ledger's turn. The times are monotonic.
+        self._ledger = Ledger(settings.name, queue, keeper)
+        self._trouble = Trouble(queue.name, settings.name)
+        self._ask_at = 0.0  # when the store is to be asked again, though nobody is out of work
+        self._awake_at = 0.0  # until when the fetching thread waits
 
     def __repr__(self) -> str:
         return f"<Consumer {self.name!r} of queue {self._queue.name!r}>"
@@ -112,7 +106,7 @@ class Consumer:
         Left to the lease it would look like what killed the process; three restarts in the middle of a long task would
         be its death.
         """
-        if not self._held:
+        if not self._ledger.holds_any:
             return
         try:
             count = self._backend.release(self._keeper.owner_id, self.name, ())
@@ -158,18 +152,32 @@ class Consumer:
         return False
 
     def _serve(self) -> None:
-        hint = 0
+        hint, is_called = -1, True
         while not self._stop_requested.is_set():
-            try:
-                self._tend()
-                answer = self._exchange(*self._appetite())
-                self._trouble.is_over()
-            except Exception as error:  # noqa: BLE001  # tasks wait for this loop: it outlives any error
-                self._stop_requested.wait(self._trouble.goes_on(error))
-            else:
-                # What ended meanwhile has told nobody, since nobody had heeded what was told before.
-                if not (_was_cut_short(answer) or (self._pool.heed() and self._finished)):
-                    hint = self._wait(hint, self._pause_seconds(answer))
+            has_failed = False
+            with self._ledger.turn:
+                try:
+                    pause = self._look(is_called)
+                except Exception as error:  # noqa: BLE001  # tasks wait for this loop: it outlives any error
+                    pause, has_failed = self._trouble.goes_on(error), True
+                self._awake_at = time.monotonic() + pause
+            self._ledger.tell()
+            is_called = self._is_more_to_do()
+            if has_failed:
+                self._stop_requested.wait(pause)
+            elif pause and not is_called:
+                seen, hint = hint, self._wait(hint, pause)
+                is_called = hint != seen
+
+    def _look(self, is_called: bool) -> float:
+        """Look after the tasks, and ask the store if it is time to; returns how many seconds to wait then."""
+        self._tend()
+        if self._ledger.under_way is not None:
+            self._end_exchange()
+        if is_called or self._trouble or self._ledger.is_answer_lost or time.monotonic() >= self._ask_at:
+            self._exchange(*self._appetite())
+        self._trouble.is_over()
+        return max(0.0, self._ask_at - time.monotonic())
 
     def _tend(self) -> None:
         """Look after tasks that run too long, and those that wait too long for them."""
@@ -178,10 +186,29 @@ class Consumer:
             notices.tell(Event.OVERDUE, queue=self._queue.name, consumer=self.name, task=claim.task, task_ids=ids)
         self._give_back(self._pool.withdraw(prefetch.patience(self._settings.prefetch)))
 
+    def _wait(self, hint: int, seconds: float) -> int:
+        try:
+            hint = self._backend.wait(hint, seconds)
+            self._wait_trouble.is_over()
+        except Exception as error:  # noqa: BLE001  # without hints there is polling
+            self._wait_trouble.goes_on(error)
+            self._stop_requested.wait(seconds)
+        return hint
+
+    def _is_more_to_do(self) -> bool:
+        """Whether another exchange is to follow at once; asked by whoever has had the turn, when it is free again.
+
+        Who ended something meanwhile has told nobody, since nobody had heeded what was told before, or has told in
+        vain. Where there is more to start, the next one that ends will tell.
+        """
+        return not self._pool.heed() and self._ledger.has_finished and self._ledger.under_way is None
+
+    # ---- dealing with the store; for whoever has the turn ----
+
     def _appetite(self) -> tuple[int, bool]:
         """How many to claim, and whether nothing else runs here. A suspect gets no neighbours."""
         jobs = self._pool.jobs()
-        if self._suspects_wait:
+        if self._ledger.suspects_wait:
             return (0, False) if jobs else (1, True)
         if any(claim.record.suspect for claim in jobs):
             return 0, False
@@ -192,83 +219,29 @@ class Consumer:
         busy = self._pool.load().all_busy_seconds
         return prefetch.ahead(self._pool.size, self._mean_seconds, busy, self._settings.prefetch)
 
-    def _exchange(self, wanted: int, alone: bool) -> Exchanged:
-        """Hand in what is finished, and claim."""
-        if self._answer_lost:
-            self._recover()
-        elif not (wanted or self._finished or self._trouble):
-            return Exchanged()
-        answer = self._hand_over(wanted, alone)
-        if wanted:  # one that only hands in does not ask for suspects
-            # Alone, the suspect is here now, or others come before it.
-            self._suspects_wait = answer.suspects_wait and not (alone and answer.claimed)
-        return answer
+    def _exchange(self, wanted: int, alone: bool) -> None:
+        """Hand in what is finished, and claim, in one round trip."""
+        if self._ledger.is_answer_lost:
+            self._ledger.recover()
+        if wanted or self._ledger.has_finished or self._trouble:
+            self._ledger.begin(wanted, alone)
+            self._end_exchange()
+        else:
+            self._ask_at = time.monotonic() + self._pause_seconds(Exchanged())
 
-    def _recover(self) -> None:
-        """What was claimed in an answer that was lost is known to nobody: it goes back, before more is claimed.
-
-        The lease comes first: the store may have been replaced by one that does not know this owner.
-        What we had handed in goes in first. The store may have taken it and given us the same task again; that claim,
-        too, is then not among those that we hold.
-        """
-        self._keeper.hold_lease(self._queue, LEASE_TIMEOUT)
-        if self._in_limbo:
-            self._hand_over(0, alone=False)
-        self._backend.release(self._keeper.owner_id, self.name, tuple(self._held))
-        self._answer_lost = False
-
-    def _hand_over(self, wanted: int, alone: bool) -> Exchanged:
-        """One round trip. What is handed in stays with us until the answer is here."""
-        with self._lock:
-            finished = tuple(self._finished)
-        settlements = [each.settlement for each in finished]
-        if finished:
-            reach("settle.begun")
-        try:
-            answer = self._backend.exchange(self._keeper.owner_id, self.name, settlements, wanted, alone)
-            if finished:
-                reach("settle.done")
-            if answer.claimed:
-                reach("claim.taken")
-        except Exception:
-            self._answer_lost = True
-            self._keeper.doubt_lease(self._queue)
-            self._in_limbo.update((each.id, each.claim_number) for each in settlements)
-            raise
-        self._take_answer(finished, answer, wanted)
-        return answer
-
-    def _take_answer(self, finished: Sequence[Finished], answer: Exchanged, wanted: int) -> None:
-        with self._lock:
-            del self._finished[: len(finished)]
-        self._held.update([(record.id, record.claim_number) for record in answer.claimed])
+    def _end_exchange(self) -> None:
+        answer, wanted = self._ledger.end()
         claims = [Claim(record) for record in answer.claimed]
         if self._stop_requested.is_set():
             self._give_back(claims)
         elif wanted:
             # Where there was no more, it is of no use to ask again after every task: there are hints.
             self._pool.submit(claims, low_water=self._ahead() // 2 if len(claims) == wanted else 0)
-        self._forget(finished, frozenset(answer.refused))
-
-    def _forget(self, finished: Sequence[Finished], refused: frozenset[str]) -> None:
-        """The store has these: tell what became of them."""
-        held = self._held
-        for each in finished:
-            settlement = each.settlement
-            task_id, claim_number = settlement.id, settlement.claim_number
-            if held.get(task_id) == claim_number:  # else it was reclaimed meanwhile, and claimed by us again
-                del held[task_id]
-            if task_id in refused and (task_id, claim_number) not in self._in_limbo and not each.is_settled:
-                each.tell_refused()
-                continue
-            if each.event is not None:
-                each.tell()
-                self._told[each.event] += 1
-        self._in_limbo.clear()
+        pause = 0.0 if _was_cut_short(answer) else self._pause_seconds(answer)
+        self._ask_at = time.monotonic() + pause
 
     def _give_back(self, claims: Sequence[Claim]) -> None:
-        with self._lock:
-            self._finished.extend(give_back(claim.record, self._queue, self._settings) for claim in claims)
+        self._ledger.put_down(give_back(claim.record, self._queue, self._settings) for claim in claims)
 
     def _pause_seconds(self, answer: Exchanged) -> float:
         load = self._pool.load()
@@ -281,27 +254,18 @@ class Consumer:
             seconds = min(seconds, self._settings.deadline - load.longest_seconds)
         return max(seconds, SHORTEST_WAIT_SECONDS)
 
-    def _wait(self, hint: int, seconds: float) -> int:
-        try:
-            hint = self._backend.wait(hint, seconds)
-            self._wait_trouble.is_over()
-        except Exception as error:  # noqa: BLE001  # without hints there is polling
-            self._wait_trouble.goes_on(error)
-            self._stop_requested.wait(seconds)
-        self._fetcher_came.set()
-        return hint
-
     # ---- stopping, in this order: give back, wait for what runs, hand in, let go ----
 
     def _wind_down(self) -> None:
-        self._give_back(self._pool.withdraw())
+        with self._ledger.turn:
+            self._give_back(self._pool.withdraw())
         self._tell_that_it_stops()
         while True:
             seen = self._pool.ended()
             pause = self._hand_in()
             left = self._stop_at - time.monotonic()
             # A worker puts down what it finished before its place is free: when nothing runs, all of it is there.
-            is_idle = not self._pool.load().running and not self._finished
+            is_idle = not self._pool.load().running and not self._ledger.has_finished
             if left <= 0 or (is_idle and pause is None):
                 return
             self._pool.wait_for_end(seen, left if pause is None else min(left, pause))
@@ -316,16 +280,20 @@ class Consumer:
     def _hand_in(self) -> float | None:
         """Hand in what is finished. Returns None, or after how many seconds to try again."""
         try:
-            self._exchange(0, alone=False)
-        except Exception as error:  # noqa: BLE001  # until the grace has passed it is tried again
-            return self._trouble.goes_on(error)
-        self._trouble.is_over()
-        return None
+            with self._ledger.turn:
+                try:
+                    if self._ledger.under_way is not None:
+                        self._end_exchange()
+                    self._exchange(0, alone=False)
+                except Exception as error:  # noqa: BLE001  # until the grace has passed it is tried again
+                    return self._trouble.goes_on(error)
+                self._trouble.is_over()
+                return None
+        finally:
+            self._ledger.tell()
 
     def _close(self) -> None:
-        with self._lock:
-            self._is_closed = True
-            left, self._finished = self._finished, []
+        left = self._ledger.close()
         if left and not self._trouble:
             self._hand_in_late(left)
         self._upkeep.stop()
@@ -335,9 +303,10 @@ class Consumer:
 
     def _account(self) -> str:
         running = self._pool.load().running + self._pool.stuck_count()
+        told = self._ledger.told
         return (
-            f"{self._told[Event.DONE]} done, {self._told[Event.RETRIED]} retried, {self._told[Event.DEAD]} dead, "
-            f"{self._told[Event.RETURNED]} given back, {running} still running"
+            f"{told[Event.DONE]} done, {told[Event.RETRIED]} retried, {told[Event.DEAD]} dead, "
+            f"{told[Event.RETURNED]} given back, {running} still running"
         )
 
     # ---- the workers ----
@@ -348,13 +317,53 @@ class Consumer:
         except BaseException as error:  # noqa: BLE001  # whatever went wrong, the claim must be settled
             finished = give_up(claim.record, self._queue, self._settings, error)
         seconds = finished.duration_seconds
-        with self._lock:
-            if seconds is not None:
-                self._mean_seconds = prefetch.average(self._mean_seconds, seconds)
-            if not self._is_closed:
-                self._finished.append(finished)
+        if seconds is not None:
+            self._mean_seconds = prefetch.average(self._mean_seconds, seconds)
+        if not self._ledger.put_down((finished,)):
+            self._hand_in_late([finished])
+
+    def _deal(self, is_idle: bool) -> None:
+        """There are few left to start: a worker hands in and claims, unless another thread is at it."""
+        for _ in range(ROUNDS):
+            if not self._ledger.turn.acquire(blocking=False):
                 return
-        self._hand_in_late([finished])
+            is_needed = True  # the fetching thread
+            try:
+                if self._stop_requested.is_set():  # that one may have had its last turn
+                    return
+                if not (self._trouble or self._ledger.is_answer_lost or self._ledger.suspects_wait):
+                    is_needed = self._make_progress(is_idle)
+            except Exception as error:  # noqa: BLE001  # the fetching thread mends it
+                self._trouble.goes_on(error)
+            finally:
+                self._ledger.turn.release()
+            self._ledger.tell()
+            is_more = self._is_more_to_do()
+            if is_needed or not is_more:
+                break
+        if is_needed or is_more:
+            self._wake()
+
+    def _make_progress(self, is_idle: bool) -> bool:
+        """Begin an exchange, or end the one that is under way. Tells whether the fetching thread is needed.
+
+        While the store works at it this thread runs what is left, and looks for the answer when half of that is left,
+        and so on; only when nothing is left it waits.
+        """
+        if self._ledger.under_way is None:
+            wanted, alone = self._appetite()
+            if not (wanted or self._ledger.has_finished):
+                return False
+            self._ledger.begin(wanted, alone)
+        if not self._ledger.is_answer_here:
+            left = self._pool.heed_half()
+            if left or (self._pool.size == 1 and not is_idle):
+                # Somebody has to read it, even if what is run now takes long.
+                return self._awake_at > time.monotonic() + self._settings.prefetch
+            if not is_idle:
+                return True  # others may be idle
+        self._end_exchange()
+        return self._ask_at < self._awake_at
 
     def _hand_in_late(self, finished: Sequence[Finished]) -> None:
         """The fetching thread is gone, but the lease may go on: hand it in without it."""
@@ -366,20 +375,6 @@ class Consumer:
             return
         for each in finished:
             each.tell()
-
-    def _call_fetcher(self) -> None:
-        """There are few left to start: a worker calls for more.
-
-        Where an exchange is nothing but work of this process, it stands aside until the fetching thread has come. Else
-        that one would ask for the interpreter during many tasks, and be woken in vain by each of their system calls,
-        which takes a tenth of a task's time. With a store to wait for, that would cost more than it saves.
-        """
-        if "shared" in self._backend.capabilities:
-            self._wake()
-            return
-        self._fetcher_came.clear()
-        self._wake()
-        self._fetcher_came.wait(CALL_SECONDS)
 
     def _wake(self) -> None:
         with contextlib.suppress(Exception):  # a hint; polling goes on behind it

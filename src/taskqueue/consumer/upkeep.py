@@ -58,7 +58,7 @@ class Upkeep:
             except BackendReplacedError as error:
                 self._trouble.goes_on(error)  # nobody else meets this one
             except BackendUnavailableError:
-                pass  # the fetching thread meets the same, more often, and tells
+                pass  # exchanges meet the same, more often, and tell
             except Exception as error:  # noqa: BLE001  # upkeep must outlive any error: tasks of the dead depend on it
                 self._trouble.goes_on(error)
             self._stop_requested.wait(min(self._settings.renew, LONGEST_PAUSE_SECONDS))

@@ -20,10 +20,11 @@ import pytest
 
 from ...interfaces import TaskQueue
 
-pytest.register_assert_rewrite(f"{__name__}.looking", f"{__name__}.upkeep", f"{__name__}.waiting")
+pytest.register_assert_rewrite(f"{__name__}.begun", f"{__name__}.looking", f"{__name__}.upkeep", f"{__name__}.waiting")
 pytest.register_assert_rewrite(f"{__name__}.way_in", f"{__name__}.way_out", f"{__name__}.making")
 
-from .looking import Looking  # noqa: E402  # after pytest knows that their assertions are to be explained
+from .begun import Begun  # noqa: E402  # after pytest knows that their assertions are to be explained
+from .looking import Looking  # noqa: E402  # the same
 from .making import Clock, beat  # noqa: E402  # the same
 from .upkeep import Upkeep  # noqa: E402  # the same
 from .waiting import Waiting  # noqa: E402  # the same
@@ -33,7 +34,7 @@ from .way_out import WayOut  # noqa: E402  # the same
 __all__ = ["BackendContract"]
 
 
-class BackendContract(WayIn, WayOut, Upkeep, Looking, Waiting):
+class BackendContract(WayIn, WayOut, Begun, Upkeep, Looking, Waiting):
     """Every rule of ``interfaces.TaskQueue`` that a caller may rely on."""
 
     @pytest.fixture

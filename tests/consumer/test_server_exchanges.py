@@ -1,0 +1,180 @@
+"""Who deals with the store, and what happens while an exchange is under way."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from taskqueue import notices
+from taskqueue.notices import Event
+
+from .fakes import PATIENCE, FaultError, Gate, Site, answering, exchanges, join_threads_of
+
+FETCHING = "taskqueue-default-fetch"
+MANY = 400
+
+
+def hold_a_large_one(site: Site, smallest: int = 6) -> None:
+    """Let the answer wait of the first exchange in which several tasks are handed in, while others wait to start."""
+    site.backend.is_far = lambda settlements: not site.backend.on_the_way and len(settlements) >= smallest
+
+
+def test_workers_deal_with_the_store_while_there_is_work(site: Site):
+    site.add(*(f"/{number}" for number in range(MANY)))
+    site.consumer(answering()).start()
+    site.ears.wait_for(Event.DONE, MANY)
+    assert site.backend.readers[0] == FETCHING
+    by_worker = [name for name in site.backend.readers if name != FETCHING]
+    assert by_worker
+    assert set(by_worker) == {"taskqueue-default-1"}
+
+
+def test_a_task_that_comes_alone_is_handed_in_by_its_worker(site: Site):
+    site.backend.hints_only = True  # nobody looks by himself
+    site.consumer(answering()).start()
+    site.add("/a")
+    site.ears.wait_for(Event.DONE)
+    assert site.backend.readers[-1] == "taskqueue-default-1"
+
+
+def test_tasks_are_run_while_the_store_works(site: Site):
+    gate = Gate()
+    hold_a_large_one(site)
+    site.add(*(f"/{number}" for number in range(MANY)))
+    site.consumer(gate).start()
+    come = site.backend.wait_until_under_way()
+    handed_in = len(exchanges(site)[-1][1])
+    gate.wait_passed(handed_in + 1)
+    come.set()
+    site.ears.wait_for(Event.DONE, MANY)
+    assert len(set(gate.passed)) == len(gate.passed) == MANY
+
+
+def test_nothing_is_told_before_the_answer_has_come(site: Site):
+    hold_a_large_one(site)
+    site.add(*(f"/{number}" for number in range(MANY)))
+    site.consumer(answering()).start()
+    come = site.backend.wait_until_under_way()
+    handed_in = {settlement.id for settlement in exchanges(site)[-1][1]}
+    told = {notice.task.id for notice in site.ears.of(Event.DONE) if notice.task}
+    assert not told & handed_in
+    come.set()
+    site.ears.wait_for(Event.DONE, MANY)
+
+
+def test_an_answer_is_read_while_a_task_takes_long(site: Site):
+    gate = Gate()
+    hold_a_large_one(site)
+    site.add(*(f"/{number}" for number in range(60)), "/wait", *(f"/more/{number}" for number in range(40)))
+    site.consumer(gate).start()
+    come = site.backend.wait_until_under_way()
+    handed_in = len(exchanges(site)[-1][1])
+    if "/wait" not in gate.inside:
+        come.set()  # it was too early: the worker goes on, and comes to the long one later
+    gate.wait_inside("/wait")
+    come.set()
+    site.ears.wait_for(Event.DONE, handed_in)
+    gate.open("/wait")
+    site.ears.wait_for(Event.DONE, 101)
+
+
+def test_who_stops_waits_for_what_is_under_way(site: Site):
+    hold_a_large_one(site)
+    ids = site.add(*(f"/{number}" for number in range(MANY)))
+    consumer = site.consumer(answering())
+    consumer.start()
+    come = site.backend.wait_until_under_way()
+    stopping = threading.Thread(target=consumer.stop)
+    stopping.start()
+    come.set()
+    stopping.join(PATIENCE)
+    assert not consumer.running
+    states = [site.record(task_id).state for task_id in ids]
+    assert set(states) <= {"done", "ready"}
+    assert states.count("done") == len(site.ears.of(Event.DONE)) == len(site.ears.of(Event.STARTED))
+
+
+def test_after_an_answer_that_is_lost_on_its_way_each_task_is_run_once(site: Site):
+    gate = Gate()
+    hold_a_large_one(site)
+    site.backend.lose_answer = lambda answer: len(site.backend.on_the_way) == 1 and not lost and not lost.append(answer)
+    lost: list[Any] = []
+    site.add(*(f"/{number}" for number in range(MANY)))
+    site.consumer(gate).start()
+    site.backend.wait_until_under_way().set()
+    site.ears.wait_for(Event.DONE, MANY)
+    assert lost
+    assert lost[0].claimed  # which nobody knew of, and which were given back
+    assert sorted(gate.passed) == sorted(f"/{number}" for number in range(MANY))
+    assert len(site.ears.of(Event.CONSUMER_FAILED)) == 1
+    assert not site.ears.of(Event.REFUSED)
+
+
+def test_what_cannot_even_be_begun_is_begun_again(site: Site):
+    failures = []
+
+    def fail_once(*arguments: Any) -> Any:
+        if threading.current_thread().name != FETCHING and not failures:
+            failures.append(arguments)
+            raise FaultError("it cannot be sent")
+        return begin(*arguments)
+
+    begin = site.backend.begin_exchange
+    site.backend.begin_exchange = fail_once  # type: ignore[method-assign]
+    site.add(*(f"/{number}" for number in range(MANY)))
+    site.consumer(answering()).start()
+    site.ears.wait_for(Event.DONE, MANY)
+    assert failures
+    assert len(site.ears.of(Event.STARTED)) == MANY
+
+
+def test_whoever_listens_may_stop_the_consumer(site: Site):
+    stopped = threading.Event()
+    consumer = site.consumer(answering())
+
+    def stop(notice: Any) -> None:
+        if notice.event is Event.DONE and not stopped.is_set():
+            consumer.stop(grace=PATIENCE)
+            stopped.set()
+
+    notices.listen(stop)
+    try:
+        site.add("/a")
+        consumer.start()
+        assert stopped.wait(PATIENCE / 2), "it waits for itself"
+    finally:
+        notices.unlisten(stop)
+    assert not consumer.running
+
+
+def test_nothing_is_claimed_when_the_stop_came_while_a_worker_asked_for_its_turn(site: Site):
+    consumer = site.consumer(answering())
+    turn = consumer._ledger.turn
+
+    class Turn:
+        """A lock before which the consumer stops, as far as it does without this worker."""
+
+        def acquire(self, blocking: bool = True) -> bool:
+            if not blocking and not consumer._stop_requested.is_set():
+                consumer.stop_claiming()
+                for thread in threading.enumerate():
+                    if thread.name == FETCHING:
+                        thread.join(PATIENCE)
+            return turn.acquire(blocking)
+
+        def release(self) -> None:
+            turn.release()
+
+        def __enter__(self) -> None:
+            turn.acquire()
+
+        def __exit__(self, *error: object) -> None:
+            turn.release()
+
+    consumer._ledger.turn = Turn()  # type: ignore[assignment]
+    ids = site.add(*(f"/{number}" for number in range(20)))
+    consumer.start()
+    site.ears.wait_for(Event.CONSUMER_STOPPED)
+    join_threads_of()
+    assert [site.record(task_id).state for task_id in ids] == ["done", *["ready"] * 19]
+    assert len(exchanges(site)) == 2  # the fetching thread's
