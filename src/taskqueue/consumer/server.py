@@ -237,7 +237,7 @@ class Consumer:
         elif wanted:
             # Where there was no more, it is of no use to ask again after every task: there are hints.
             self._pool.submit(claims, low_water=self._ahead() // 2 if len(claims) == wanted else 0)
-        pause = 0.0 if _was_cut_short(answer) else self._pause_seconds(answer)
+        pause = 0.0 if len(claims) < wanted and _was_cut_short(answer) else self._pause_seconds(answer)
         self._ask_at = time.monotonic() + pause
 
     def _give_back(self, claims: Sequence[Claim]) -> None:
