@@ -30,7 +30,7 @@ CLAIM_COUNT_LIMIT = 100
 CLAIM_BYTES_LIMIT = 1024 * 1024
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One task as a backend stores it. ``body`` and ``secrets`` are opaque; the other fields are columns.
 
     ``add`` makes ``id``, ``body``, ``secrets``, ``priority`` and ``due``; the backend keeps the rest.
@@ -78,7 +78,7 @@ class OwnerStatus(msgspec.Struct, frozen=True, kw_only=True):
     seen_at: float  # when its lease was last renewed
 
 
-class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What became of one claim. A settlement with an old claim number changes nothing."""
 
     id: str
@@ -91,7 +91,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     started: bool = True  # False: given back before it started, so it is no longer its first claim
 
 
-class Exchanged(msgspec.Struct, frozen=True, kw_only=True):
+class Exchanged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The answer to one exchange."""
 
     claimed: tuple[Record, ...] = ()

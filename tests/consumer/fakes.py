@@ -110,6 +110,8 @@ class FaultError(Exception):
 class FaultyQueue(LocalQueue):
     """A local queue that writes down each exchange, and fails on request, before or after doing its work."""
 
+    capabilities = frozenset({"shared"})  # as consumers see it
+
     def __init__(self, name: str = "default") -> None:
         super().__init__(name=name)
         self.calls: list[tuple[Any, ...]] = []

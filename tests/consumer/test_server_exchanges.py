@@ -29,6 +29,24 @@ def test_workers_deal_with_the_store_while_there_is_work(site: Site):
     assert set(by_worker) == {"taskqueue-default-1"}
 
 
+def test_of_a_queue_in_memory_the_fetching_thread_makes_the_exchanges(site: Site, monkeypatch):
+    monkeypatch.setattr(type(site.backend), "capabilities", frozenset())
+    site.add(*(f"/{number}" for number in range(MANY)))
+    site.consumer(answering()).start()
+    site.ears.wait_for(Event.DONE, MANY)
+    assert set(site.backend.readers) == {FETCHING}
+
+
+def test_a_worker_that_calls_for_more_goes_on_though_nobody_comes(site: Site):
+    consumer = site.consumer(answering())  # it was not started, so there is nobody who could come
+    before = site.backend.wait(-1, 0)
+    worker = threading.Thread(target=consumer._call_fetcher, daemon=True)
+    worker.start()
+    worker.join(PATIENCE)
+    assert not worker.is_alive(), "it waits for ever"
+    assert site.backend.wait(before, 0) != before
+
+
 def test_a_task_that_comes_alone_is_handed_in_by_its_worker(site: Site):
     site.backend.hints_only = True  # nobody looks by himself
     site.consumer(answering()).start()

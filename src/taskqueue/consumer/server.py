@@ -29,6 +29,7 @@ from .trouble import Trouble
 from .upkeep import Upkeep
 
 POLL_SECONDS = 1.0  # hints may be missed
+CALL_SECONDS = 0.005  # so long a worker lets the fetching thread go first; the interpreter would have made it by then
 ROUNDS = 2  # exchanges that a worker makes in a row, while others end what they run
 SHORTEST_WAIT_SECONDS = 0.005
 STOP_MARGIN_SECONDS = 5.0  # beyond the grace, for calls to a backend that are under way
@@ -46,6 +47,7 @@ class Consumer:
         self._settings = settings
         self._queue = queue
         self._backend = queue.backend
+        self._is_shared = "shared" in queue.backend.capabilities
         self._application = application
         self._keeper = keeper
         self._pool: Pool[Claim] = Pool(
@@ -55,6 +57,7 @@ class Consumer:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop_requested = threading.Event()
+        self._fetcher_came = threading.Event()
         self._stop_at = 0.0  # monotonic; how long to wait for what runs
         self._mean_seconds: float | None = None  # what a task takes; of two that end at once, one may be left out
         self._wait_trouble = Trouble(queue.name, settings.name)
@@ -193,6 +196,7 @@ class Consumer:
         except Exception as error:  # noqa: BLE001  # without hints there is polling
             self._wait_trouble.goes_on(error)
             self._stop_requested.wait(seconds)
+        self._fetcher_came.set()
         return hint
 
     def _is_more_to_do(self) -> bool:
@@ -324,6 +328,9 @@ class Consumer:
 
     def _deal(self, is_idle: bool) -> None:
         """There are few left to start: a worker hands in and claims, unless another thread is at it."""
+        if not self._is_shared:
+            self._call_fetcher()
+            return
         for _ in range(ROUNDS):
             if not self._ledger.turn.acquire(blocking=False):
                 return
@@ -343,6 +350,14 @@ class Consumer:
                 break
         if is_needed or is_more:
             self._wake()
+
+    def _call_fetcher(self) -> None:
+        """A queue in memory has no statement and no socket at which threads would have to take turns: there the
+        fetching thread works while tasks are written, sent, or waited for. The worker stands aside until it has come;
+        else it would ask for the interpreter during many tasks, and be woken in vain by each of their system calls."""
+        self._fetcher_came.clear()
+        self._wake()
+        self._fetcher_came.wait(CALL_SECONDS)
 
     def _make_progress(self, is_idle: bool) -> bool:
         """Begin an exchange, or end the one that is under way. Tells whether the fetching thread is needed.
