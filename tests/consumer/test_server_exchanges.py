@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from taskqueue import notices
+from taskqueue.interfaces import Settlement
 from taskqueue.notices import Event
 
 from .fakes import PATIENCE, FaultError, Gate, Site, answering, exchanges, join_threads_of
@@ -81,19 +83,35 @@ def test_nothing_is_told_before_the_answer_has_come(site: Site):
 
 
 def test_an_answer_is_read_while_a_task_takes_long(site: Site):
-    gate = Gate()
-    hold_a_large_one(site)
-    site.add(*(f"/{number}" for number in range(60)), "/wait", *(f"/more/{number}" for number in range(40)))
-    site.consumer(gate).start()
+    """The worker has begun an exchange, and then runs something that does not end: the fetching thread reads."""
+    is_begun, is_inside, may_end = threading.Event(), threading.Event(), threading.Event()
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if is_begun.is_set() and not is_inside.is_set():
+            is_inside.set()
+            assert may_end.wait(PATIENCE * 3)
+        start_response("200 OK", [])
+        return []
+
+    def is_far(settlements: Sequence[Settlement]) -> bool:
+        if is_begun.is_set() or len(settlements) < 6 or threading.current_thread().name == FETCHING:
+            return False
+        is_begun.set()
+        return True
+
+    site.backend.is_far = is_far
+    site.add(*(f"/{number}" for number in range(MANY)))
+    site.consumer(application).start()
     come = site.backend.wait_until_under_way()
-    handed_in = len(exchanges(site)[-1][1])
-    if "/wait" not in gate.inside:
-        come.set()  # it was too early: the worker goes on, and comes to the long one later
-    gate.wait_inside("/wait")
+    assert is_inside.wait(PATIENCE)
+    handed_in = {settlement.id for settlement in exchanges(site)[-1][1]}
+    before = len(site.ears.of(Event.DONE))
+    read_before = len(site.backend.readers)
     come.set()
-    site.ears.wait_for(Event.DONE, handed_in)
-    gate.open("/wait")
-    site.ears.wait_for(Event.DONE, 101)
+    site.ears.wait_for(Event.DONE, before + len(handed_in))
+    assert site.backend.readers[read_before] == FETCHING
+    may_end.set()
+    site.ears.wait_for(Event.DONE, MANY)
 
 
 def test_who_stops_waits_for_what_is_under_way(site: Site):

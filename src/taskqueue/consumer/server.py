@@ -1,9 +1,9 @@
 """The consumer: worker threads replay the tasks of a queue, and one more waits while there are none.
 
 Its loop is five verbs: exchange, run, judge, wait, stop. In one exchange it hands in what became of earlier claims and
-claims more. While there is work the workers do that themselves: threads that hand tasks to each other would need a
-third of what a task costs. When a store has to be waited for, they run tasks meanwhile. The fetching thread begins,
-waits for hints, looks after what runs too long, and mends what went wrong. Knows no framework.
+claims more. While there is work the workers do that themselves: tasks that go from one thread to another cost up to a
+third more. While a server works at the answer, they run tasks. The fetching thread begins, waits for hints, looks after
+what runs too long, and mends what went wrong. Knows no framework.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ class Consumer:
         seconds = POLL_SECONDS
         if answer.next_due is not None:
             seconds = min(seconds, answer.next_due)
-        if load.buffered:  # workers wake us when the buffer runs low; what they ended before shall not wait for it
+        if load.buffered:  # workers deal with the store when few are left; what they ended before shall not wait for it
             seconds = min(seconds, self._settings.prefetch)
         if load.running:
             seconds = min(seconds, self._settings.deadline - load.longest_seconds)
