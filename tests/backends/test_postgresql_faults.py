@@ -300,3 +300,13 @@ def test_an_exchange_whose_statements_the_server_has_lost_is_run_all_the_same(po
     begun = queue.begin_exchange(OWNER, CONSUMER, (), 1)
     assert [each.id for each in begun.end().claimed] == [task_id]
     queue.close()
+
+
+def test_an_exchange_that_cannot_be_put_in_words_is_told_at_its_beginning(postgresql_url):
+    queue = PostgreSQLQueue(name="default", url=postgresql_url)
+    beat(queue)
+    with pytest.raises(BackendUnavailableError, match="PostgreSQL at "):
+        queue.begin_exchange("an owner with a \0", CONSUMER, (), 1)
+    task_id = publish(queue, record())
+    assert [each.id for each in claim(queue, 1)] == [task_id]
+    queue.close()

@@ -73,6 +73,8 @@ class Link:
             return PendingCall(partial(self._repeat, calls, deadline), lambda: False)
         try:
             sent = wire.begin(calls, deadline)
+        except RefusedError as error:
+            raise self._refusal(error) from None
         except LostError as error:
             self.pool.forget_idle()
             raise self._trouble(str(error)) from None
