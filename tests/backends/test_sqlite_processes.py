@@ -276,6 +276,33 @@ def test_a_lock_of_another_process_is_waited_for_no_longer_than_allowed(queue, p
     assert state_of(queue, task_id) == "staged"
 
 
+@pytest.mark.parametrize("code", [_HOLD_DATABASE, _HOLD_LOCK], ids=["database", "lock"])
+def test_who_waits_behind_a_thread_that_waits_for_another_process_is_told_of_that_process(
+    queue, path, code, monkeypatch
+):
+    beat(queue)
+    is_at_it = threading.Event()
+    lock = queue._database._locked
+
+    def locked(deadline):
+        is_at_it.set()  # and has what threads share
+        return lock(deadline)
+
+    monkeypatch.setattr(queue._database, "_locked", locked)
+    with Child(code, path) as child:
+        child.expect("held")
+        first = threading.Thread(target=lambda: queue.stage([record()], b"", OWNER, DEADLINE))
+        first.start()
+        assert is_at_it.wait(DEADLINE)
+        failed = _in_thread(lambda: queue.stage([record()], b"", OWNER, 0.2))
+        assert isinstance(failed, BackendUnavailableError)
+        assert "another process" in str(failed)
+        child.tell()
+        child.end()
+    first.join(DEADLINE)
+    assert len(queue.staged()) == 1
+
+
 def test_a_lock_of_another_thread_is_waited_for_no_longer_than_allowed(queue):
     with queue._database.writing():
         failed = _in_thread(lambda: queue.stage([record()], b"", OWNER, 0.2))

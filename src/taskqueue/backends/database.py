@@ -24,7 +24,7 @@ from ..errors import BackendReplacedError, BackendUnavailableError
 from ..forks import held_back
 from ..interfaces import SchemaStatus
 from .deadlines import Deadline
-from .faults import explain
+from .faults import LOCKED, explain
 from .filelocks import WriteLock
 from .filesystem import make_file, make_folder, refuse_network
 from .schema import SCHEMA_VERSION, Layout
@@ -80,6 +80,7 @@ class Database:
             session = self._session(self._writer, deadline)
             set_patience(session, deadline)
             session.connection.execute("BEGIN IMMEDIATE")
+            self._writer.has_begun = True
             try:
                 yield session
                 session.connection.execute("COMMIT")
@@ -96,6 +97,7 @@ class Database:
         with self._using(self._reader, deadline):
             session = self._session(self._reader, deadline)
             set_patience(session, deadline)
+            self._reader.has_begun = True
             yield session
 
     def has_changed(self) -> bool:
@@ -153,7 +155,9 @@ class Database:
                 "application after the fork (lazy-apps = true of uWSGI)"
             )
         if not slot.lock.acquire(timeout=deadline.remaining()):
-            raise BackendUnavailableError(f"{self.path}: other threads of this process use it for too long; try again")
+            what = "other threads of this process use it for too long; try again" if slot.has_begun else LOCKED
+            raise BackendUnavailableError(f"{self.path}: {what}")
+        slot.has_begun = False
         try:
             yield
         except (sqlite3.Error, OSError) as error:

@@ -7,9 +7,10 @@ import os
 import sqlite3
 
 # Words of SQLite's errors, and what to do about them.
+_WAIT = "another process uses it for too long; see which with fuser, and try again"
 _CURES = (
-    ("locked", "another process uses it for too long; see which with fuser, and try again"),
-    ("busy", "another process uses it for too long; see which with fuser, and try again"),
+    ("locked", _WAIT),
+    ("busy", _WAIT),
     ("readonly", "run this as the user of the site, or give that user the right to write it and its directory"),
     ("read-only", "run this as the user of the site, or give that user the right to write it and its directory"),
     ("permission", "run this as the user of the site, or give that user the right to write it and its directory"),
@@ -22,6 +23,7 @@ _CURES = (
     ("not a database", "move it away, and a new one is created"),
     ("malformed", "stop all processes that use it, and recover it with sqlite3's .recover"),
 )
+LOCKED = f"database is locked; {_WAIT}"  # for those who would have waited behind one who waits
 
 
 def explain(error: sqlite3.Error | OSError) -> str:

@@ -43,11 +43,12 @@ class Session:
 class Slot:
     """The place of one connection, and the lock of the threads that share it."""
 
-    __slots__ = ("lock", "session")
+    __slots__ = ("has_begun", "lock", "session")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.session: Session | None = None
+        self.has_begun = False  # whether who has the lock works; else it may still wait for another process
 
     def discard(self) -> None:
         """Close the connection, whatever state it is in."""
