@@ -124,10 +124,13 @@ class FaultyQueue(LocalQueue):
         self.readers: list[str] = []  # the threads that read answers
         self.called = threading.Condition()
 
-    def _call(self, verb: str, *arguments: Any) -> None:
+    def note(self, verb: str, *arguments: Any) -> None:
         with self.called:
             self.calls.append((verb, *arguments))
             self.called.notify_all()
+
+    def _call(self, verb: str, *arguments: Any) -> None:
+        self.note(verb, *arguments)
         if verb in self.failing:
             raise self.failing[verb]
 
@@ -143,9 +146,7 @@ class FaultyQueue(LocalQueue):
         answer = super().exchange(owner_id, consumer, settlements, wanted, alone)
         if not wanted:  # a backend need not look for suspects when nobody asks for tasks
             answer = msgspec.structs.replace(answer, suspects_wait=False)
-        with self.called:
-            self.calls.append(("exchanged", answer))
-            self.called.notify_all()
+        self.note("exchanged", answer)
         if self.lose_answer(answer):
             raise self.loss
         return answer
@@ -189,13 +190,6 @@ class FaultyQueue(LocalQueue):
         self._call("beat", owner.consumers)
         super().beat(owner, lease, timeout)
 
-    def go_round(self) -> None:
-        """Wait until whoever fetches has gone round its loop at least once."""
-        for _ in range(2):
-            before = sum(call[0] == "wait" for call in self.calls)
-            self.wake()
-            self.wait_for_call(lambda call: call[0] == "wait", before + 1)
-
     def reclaim(self, max_deaths: int) -> Any:
         self._call("reclaim")
         return super().reclaim(max_deaths)
@@ -218,8 +212,23 @@ class Site:
     def consumer(self, application: Any, **settings: Any) -> Consumer:
         settings = {"min_backoff": 0.01, "conflict_backoff": 0.01, "max_backoff": 0.02, "grace": PATIENCE, **settings}
         consumer = Consumer(ServerSettings(**settings), self.queue, application, self.keeper)
+        wait = consumer._watch.wait
+
+        def rest(seconds: float) -> bool:
+            self.backend.note("rest", seconds)
+            return wait(PATIENCE * 3 if self.backend.hints_only else seconds)
+
+        consumer._watch.wait = rest  # type: ignore[method-assign]
         self.consumers.append(consumer)
         return consumer
+
+    def go_round(self) -> None:
+        """Wait until the fetching thread of the only consumer has gone round its loop at least once."""
+        (consumer,) = self.consumers
+        for _ in range(2):
+            before = len(waits(self))
+            consumer._watch.call()
+            self.backend.wait_for_call(lambda call: call[0] == "rest", before + 1)
 
     def publish(self, *tasks: Task) -> list[str]:
         self.backend.publish([encode(task, self.queue.keyring) for task in tasks], 1.0)
@@ -276,7 +285,8 @@ def exchanges(site: Site) -> list[tuple[Any, ...]]:
 
 
 def waits(site: Site) -> list[float]:
-    return [call[1] for call in site.backend.calls if call[0] == "wait"]
+    """For how long the fetching thread was about to wait."""
+    return [call[1] for call in site.backend.calls if call[0] == "rest"]
 
 
 def answers(site: Site) -> list[Exchanged]:

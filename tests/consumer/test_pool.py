@@ -23,11 +23,36 @@ class Work:
         self.let_go: set[str] = set()
         self.hungry = 0
         self.hungry_idle = 0  # how often the thread had nothing to do
+        self.watchers: list[str] = []
+        self.most_watchers = 0
+        self.watch_ends = False
         self.pool: Pool[str] = self.make(1)
 
     def make(self, size: int) -> Pool[str]:
         self.pool = Pool("test-pool", size, self.perform, self.on_hungry)
         return self.pool
+
+    def make_watched(self, size: int) -> Pool[str]:
+        self.pool = Pool("test-pool", size, self.perform, self.on_hungry, self.on_idle)
+        return self.pool
+
+    def on_idle(self) -> bool:
+        """Watch until there are jobs, or until told to end it."""
+        with self.changed:
+            self.watchers.append(threading.current_thread().name)
+            self.most_watchers = max(self.most_watchers, len(self.watchers))
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.pool.has_jobs() or self.watch_ends, PATIENCE)
+            self.watchers.remove(threading.current_thread().name)
+            self.changed.notify_all()
+            return not self.watch_ends
+
+    def submit(self, *jobs: str) -> bool:
+        """Submit them, and have the one look that watches; whether that was necessary."""
+        is_left = self.pool.submit(jobs, 0)
+        with self.changed:
+            self.changed.notify_all()
+        return is_left
 
     def perform(self, job: str) -> None:
         with self.changed:
@@ -60,6 +85,9 @@ def work() -> Iterator[Work]:
     made = Work()
     yield made
     made.release(*made.begun)
+    with made.changed:
+        made.watch_ends = True
+        made.changed.notify_all()
     made.pool.stop()
     for thread in threading.enumerate():  # the next test's pool has the same name
         if thread.name.startswith("test-pool"):
@@ -68,6 +96,14 @@ def work() -> Iterator[Work]:
 
 def threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("test-pool")}
+
+
+def wait_until(what: Any) -> None:
+    """For what nobody tells of."""
+    end = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def wait_for_idle(pool: Pool[Any]) -> None:
@@ -151,6 +187,50 @@ def test_it_says_once_that_it_is_hungry_until_that_is_heeded(work):
     work.pool.submit(["quick 4", "hold too"], low_water=3)
     work.release("hold")
     work.wait(lambda: work.hungry == 2 and "hold too" in work.begun)
+
+
+# ---- one of those who are idle watches ---------------------------------------------------------------------------
+
+
+def test_one_at_a_time_watches_while_it_has_nothing_to_do(work):
+    work.make_watched(3).start()
+    for job in ("a", "b"):
+        work.wait(lambda: work.watchers)
+        work.submit(job)
+        work.wait(lambda job=job: job in work.begun)
+    work.wait(lambda: work.watchers)
+    work.release("a", "b")
+    work.wait(lambda: len(work.done) == 2)
+    assert work.most_watchers == 1
+
+
+def test_for_jobs_that_nobody_waits_for_the_one_who_watches_is_to_be_called(work):
+    work.make_watched(1).start()
+    work.wait(lambda: work.watchers)
+    assert work.submit("quick")
+    work.wait(lambda: "quick" in work.done)
+    work.wait(lambda: work.watchers)
+
+
+def test_those_who_wait_are_called_once_for_each_job(work):
+    """One that was called and has not come yet does not wait for another job."""
+    pool = work.make(2)
+    pool.start()
+    wait_until(lambda: pool._idle == 2)
+    assert not pool.submit(["a", "b"], 0)
+    assert pool.submit(["c"], 0)
+    work.release("a", "b", "c")
+    work.wait(lambda: len(work.done) == 3)
+
+
+def test_one_who_cannot_watch_waits_for_a_job_and_then_tries_again(work):
+    work.watch_ends = True
+    work.make_watched(1).start()
+    assert not work.watchers
+    wait_until(lambda: work.pool._idle == 1)
+    work.watch_ends = False
+    assert not work.submit("quick")
+    work.wait(lambda: work.watchers)
 
 
 def test_what_has_not_started_can_be_taken_back(work):

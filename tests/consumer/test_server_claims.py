@@ -56,10 +56,10 @@ def test_a_consumer_that_is_busy_asks_the_store_for_nothing(site: Site):
     site.consumer(gate).start()
     site.add("/wait/a")
     gate.wait_inside("/wait/a")
-    site.backend.go_round()
+    site.go_round()
     before = len(exchanges(site))
     site.add("/b")
-    site.backend.go_round()
+    site.go_round()
     assert len(exchanges(site)) == before
     gate.open("/wait/a")
     site.ears.wait_for(Event.DONE, 2)
@@ -75,7 +75,7 @@ def test_a_suspect_runs_alone(site: Site):
     site.add(*(f"/other/{number}" for number in range(10)))
     site.consumer(gate, concurrent_limit=4).start()
     gate.wait_inside("/wait/suspect")
-    site.backend.go_round()
+    site.go_round()
     assert gate.inside == ["/wait/suspect"]
     running = site.backend.list(["running"])
     assert [record.id for record in running] == [suspect]
@@ -95,12 +95,12 @@ def test_a_suspect_is_waited_for_until_nothing_else_runs(site: Site):
     site.add("/later")
     gate.open("/wait/second")
     site.ears.wait_for(Event.DONE)
-    site.backend.go_round()
+    site.go_round()
     assert site.record(suspect).state == "ready"
     gate.open("/wait/first")
     gate.wait_inside("/wait/suspect")
     assert exchanges(site)[-1][2:] == (1, True)
-    site.backend.go_round()
+    site.go_round()
     gate.open("/wait/suspect")
     site.ears.wait_for(Event.DONE, 4)
     assert gate.passed == ["/wait/second", "/wait/first", "/wait/suspect", "/later"]

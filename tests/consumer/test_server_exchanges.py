@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskqueue import notices
-from taskqueue.interfaces import Settlement
+from taskqueue.consumer import Consumer
+from taskqueue.consumer.watch import WATCH_SECONDS
+from taskqueue.interfaces import CLAIM_COUNT_LIMIT, Settlement
 from taskqueue.notices import Event
 
 from .fakes import PATIENCE, FaultError, Gate, Site, answering, exchanges, join_threads_of
@@ -25,9 +27,8 @@ def test_workers_deal_with_the_store_while_there_is_work(site: Site):
     site.add(*(f"/{number}" for number in range(MANY)))
     site.consumer(answering()).start()
     site.ears.wait_for(Event.DONE, MANY)
-    assert site.backend.readers[0] == FETCHING
     by_worker = [name for name in site.backend.readers if name != FETCHING]
-    assert by_worker
+    assert len(by_worker) > MANY // CLAIM_COUNT_LIMIT
     assert set(by_worker) == {"taskqueue-default-1"}
 
 
@@ -41,20 +42,79 @@ def test_of_a_queue_in_memory_the_fetching_thread_makes_the_exchanges(site: Site
 
 def test_a_worker_that_calls_for_more_goes_on_though_nobody_comes(site: Site):
     consumer = site.consumer(answering())  # it was not started, so there is nobody who could come
-    before = site.backend.wait(-1, 0)
-    worker = threading.Thread(target=consumer._call_fetcher, daemon=True)
+    worker = threading.Thread(target=consumer._watch.stand_aside, daemon=True)
     worker.start()
     worker.join(PATIENCE)
     assert not worker.is_alive(), "it waits for ever"
-    assert site.backend.wait(before, 0) != before
+    assert consumer._watch.wait(0), "it was not called"
 
 
-def test_a_task_that_comes_alone_is_handed_in_by_its_worker(site: Site):
+def wait_until_idle(site: Site, consumer: Consumer) -> None:
+    """Until the fetching thread rests, and a worker waits for hints, of which it has seen all."""
+    site.backend.wait_for_call(lambda call: call[0] == "rest")
+    site.backend.wait_for_call(lambda call: call == ("wait", WATCH_SECONDS), 2)
+    assert consumer.running
+
+
+def test_a_task_that_comes_alone_is_claimed_and_handed_in_by_its_worker(site: Site):
     site.backend.hints_only = True  # nobody looks by himself
-    site.consumer(answering()).start()
+    consumer = site.consumer(answering())
+    consumer.start()
+    wait_until_idle(site, consumer)
+    before = len(site.backend.readers)
     site.add("/a")
     site.ears.wait_for(Event.DONE)
-    assert site.backend.readers[-1] == "taskqueue-default-1"
+    assert site.backend.readers[before:] == ["taskqueue-default-1"] * 2
+
+
+def test_while_one_runs_a_task_another_waits_for_hints(site: Site):
+    site.backend.hints_only = True
+    gate = Gate()
+    consumer = site.consumer(gate, concurrent_limit=3)
+    consumer.start()
+    wait_until_idle(site, consumer)
+    before = len(site.backend.readers)
+    for number in range(3):
+        site.add(f"/wait/{number}")
+        gate.wait_inside(f"/wait/{number}")
+    assert FETCHING not in site.backend.readers[before:]
+    for number in range(3):
+        gate.open(f"/wait/{number}")
+    site.ears.wait_for(Event.DONE, 3)
+
+
+def test_what_the_fetching_thread_finds_wakes_the_worker_that_waits_for_hints(site: Site, monkeypatch):
+    site.backend.hints_only = True
+    consumer = site.consumer(answering())
+    consumer.start()
+    wait_until_idle(site, consumer)
+    with monkeypatch.context() as missed:
+        missed.setattr(site.backend._hints, "give", lambda: None)
+        site.add("/a")
+    consumer._watch.call()  # as if it were time to poll
+    site.ears.wait_for(Event.DONE)
+    assert FETCHING in site.backend.readers
+
+
+def test_while_all_workers_are_busy_the_fetching_thread_waits_for_hints(site: Site):
+    """Nobody needs them then, but they come on a connection that would become full of them."""
+    gate = Gate()
+    site.consumer(gate).start()
+    site.add("/wait/a")
+    gate.wait_inside("/wait/a")
+    site.backend.wait_for_call(lambda call: call[0] == "wait" and call[1] < WATCH_SECONDS)
+    gate.open("/wait/a")
+    site.ears.wait_for(Event.DONE)
+
+
+def test_without_hints_the_fetching_thread_polls_and_workers_wait_for_it(site: Site):
+    site.backend.failing["wait"] = FaultError("there are none")
+    site.consumer(answering()).start()
+    site.ears.wait_for(Event.CONSUMER_FAILED)
+    site.add("/a")
+    site.ears.wait_for(Event.DONE)
+    site.backend.failing.clear()
+    site.ears.wait_for(Event.BACKEND_UP)
 
 
 def test_tasks_are_run_while_the_store_works(site: Site):

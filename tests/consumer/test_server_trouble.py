@@ -73,7 +73,7 @@ def test_after_trouble_the_lease_is_taken_again_before_anything_is_claimed(site:
     """The store may have been replaced by an empty one, which holds whoever claims without a lease for dead."""
     consumer = site.consumer(Gate())
     consumer.start()
-    site.backend.go_round()
+    site.go_round()
     before = len(site.backend.calls)
     site.backend.failing["exchange"] = FaultError("the store went away")
     site.add("/a")

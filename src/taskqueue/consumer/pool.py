@@ -37,18 +37,27 @@ class _Place(Generic[Job]):
 
 
 class Pool(Generic[Job]):
-    """``size`` named daemon threads. ``perform`` is called with each job and raises nothing.
+    """``size`` named daemon threads. ``perform`` is called with each job; like the others it raises nothing.
 
     ``on_hungry`` is called by a thread that has ended a job when no more than ``low_water`` jobs are left to start, and
-    once until ``heed`` or ``submit``; it is told whether that thread has nothing to do now. Threads start with
-    ``start``; a pool that was stopped stays stopped.
+    once until ``heed`` or ``submit``; it is told whether that thread has nothing to do now. ``on_idle`` is called by
+    one thread at a time of those that have nothing to do, and again when it has returned True; it may submit jobs, and
+    is to return when ``has_jobs``. Threads start with ``start``; a pool that was stopped stays stopped.
     """
 
-    def __init__(self, name: str, size: int, perform: Callable[[Job], None], on_hungry: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        perform: Callable[[Job], None],
+        on_hungry: Callable[[bool], None],
+        on_idle: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.name = name
         self.size = size
         self._perform = perform
         self._on_hungry = on_hungry
+        self._on_idle = on_idle
         self._lock = threading.Lock()
         self._work_or_end = threading.Condition(self._lock)
         self._some_ended = threading.Condition(self._lock)
@@ -57,6 +66,8 @@ class Pool(Generic[Job]):
         self._is_hunger_told = False
         self._places: list[_Place[Job]] = []
         self._stuck: set[_Place[Job]] = set()
+        self._idle = 0  # threads that wait for jobs, and were not called
+        self._is_watched = False  # whether a thread is in on_idle
         self._made = 0
         self._ended = 0
         self._waiting = 0  # who waits for some to end
@@ -83,13 +94,18 @@ class Pool(Generic[Job]):
             self._low_water = len(self._buffer) // 2
             return len(self._buffer)
 
-    def submit(self, jobs: Sequence[Job], low_water: int) -> None:
-        """More to do; ``low_water`` as the class tells."""
+    def submit(self, jobs: Sequence[Job], low_water: int) -> bool:
+        """More to do; ``low_water`` as the class tells. Returns whether there are jobs that no thread waits for, but
+        for the one that may be in ``on_idle``."""
         now = time.monotonic()
         with self._lock:
             self._low_water = low_water
             self._buffer.extend((now, job) for job in jobs)
-            self._work_or_end.notify(len(jobs))
+            return self._call(len(jobs)) < len(jobs)
+
+    def has_jobs(self) -> bool:
+        """Whether any are left to start."""
+        return bool(self._buffer)
 
     def withdraw(self, waiting_seconds: float = 0.0) -> list[Job]:
         """Take back jobs that have not started, and have waited so long while every thread was busy."""
@@ -162,7 +178,7 @@ class Pool(Generic[Job]):
         """End the threads that have nothing to do, and the others when they are done. May come twice."""
         with self._lock:
             self._is_stopping = True
-            self._work_or_end.notify_all()
+            self._call(self._idle)
             idle = [place.thread for place in self._places if place.job is None and place.thread is not None]
         for thread in idle:
             if thread is not threading.current_thread():
@@ -201,12 +217,35 @@ class Pool(Generic[Job]):
     def _take(self, place: _Place[Job]) -> Job | None:
         """Wait for a job; None when this thread is to end."""
         with self._lock:
+            may_watch = True
             while not self._is_stopping and not place.is_replaced:
-                if self._buffer:
+                if self._buffer:  # for each one that was submitted another was called, if any waited: that one watches
                     return self._taken(place)
+                if may_watch and not self._is_watched:
+                    may_watch = self._watch()
+                    continue
+                self._idle += 1
                 self._work_or_end.wait()
+                may_watch = True
             self._stuck.discard(place)
             return None
+
+    def _watch(self) -> bool:
+        """Without the lock."""
+        self._is_watched = True
+        self._lock.release()
+        try:
+            return self._on_idle()
+        finally:
+            self._lock.acquire()
+            self._is_watched = False
+
+    def _call(self, count: int) -> int:
+        """Have so many threads look that wait for jobs; returns how many there were."""
+        called = min(count, self._idle)
+        self._idle -= called
+        self._work_or_end.notify(called)
+        return called
 
     def _end(self, place: _Place[Job]) -> tuple[bool, Job | None]:
         """The job has ended: whether to tell that there are few left, and the next one if there is any."""

@@ -1,17 +1,16 @@
-"""The consumer: worker threads replay the tasks of a queue, and one more waits while there are none.
+"""The consumer: worker threads replay the tasks of a queue, and one more does what has its time.
 
 Its loop is five verbs: exchange, run, judge, wait, stop. In one exchange it hands in what became of earlier claims and
-claims more. While there is work the workers do that themselves: tasks that go from one thread to another cost up to a
-third more. While a server works at the answer, they run tasks. The fetching thread begins, waits for hints, looks after
-what runs too long, and mends what went wrong. Knows no framework.
+claims more. The workers do that themselves, while there is work and when a hint tells of some: a task that goes from
+one thread to another costs up to a third more. While a server works at the answer, they run tasks. The fetching thread
+begins, polls, looks after what runs too long, and mends what went wrong. Knows no framework.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .. import notices
 from ..errors import BackendError
@@ -27,9 +26,9 @@ from .pool import Pool
 from .replay import Application
 from .trouble import Trouble
 from .upkeep import Upkeep
+from .watch import Watch
 
 POLL_SECONDS = 1.0  # hints may be missed
-CALL_SECONDS = 0.005  # so long a worker lets the fetching thread go first; the interpreter would have made it by then
 ROUNDS = 2  # exchanges that a worker makes in a row, while others end what they run
 SHORTEST_WAIT_SECONDS = 0.005
 STOP_MARGIN_SECONDS = 5.0  # beyond the grace, for calls to a backend that are under way
@@ -51,16 +50,16 @@ class Consumer:
         self._application = application
         self._keeper = keeper
         self._pool: Pool[Claim] = Pool(
-            f"taskqueue-{settings.name}", settings.concurrent_limit, self._perform, self._deal
+            f"taskqueue-{settings.name}", settings.concurrent_limit, self._perform, self._deal, self._keep_watch
         )
         self._upkeep = Upkeep(settings, queue, keeper)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop_requested = threading.Event()
-        self._fetcher_came = threading.Event()
         self._stop_at = 0.0  # monotonic; how long to wait for what runs
         self._mean_seconds: float | None = None  # what a task takes; of two that end at once, one may be left out
-        self._wait_trouble = Trouble(queue.name, settings.name)
+        trouble = Trouble(queue.name, settings.name)
+        self._watch = Watch(queue.backend, self._is_shared, trouble, self._stop_requested)
         # For whoever has the ledger's turn. The times are monotonic.
         self._ledger = Ledger(settings.name, queue, keeper)
         self._trouble = Trouble(queue.name, settings.name)
@@ -91,7 +90,7 @@ class Consumer:
                 self._stop_requested.set()
             is_started = self._thread is not None
         if is_started:
-            self._wake()
+            self._watch.call_all()
 
     def stop(self, grace: float | None = None) -> None:
         """Stop, and wait until it has: ``grace`` seconds for what runs (None: as configured). May come twice."""
@@ -155,7 +154,7 @@ class Consumer:
         return False
 
     def _serve(self) -> None:
-        hint, is_called = -1, True
+        is_called = True
         while not self._stop_requested.is_set():
             has_failed = False
             with self._ledger.turn:
@@ -169,8 +168,7 @@ class Consumer:
             if has_failed:
                 self._stop_requested.wait(pause)
             elif pause and not is_called:
-                seen, hint = hint, self._wait(hint, pause)
-                is_called = hint != seen
+                is_called = self._watch.wait(pause)
 
     def _look(self, is_called: bool) -> float:
         """Look after the tasks, and ask the store if it is time to; returns how many seconds to wait then."""
@@ -189,16 +187,6 @@ class Consumer:
             notices.tell(Event.OVERDUE, queue=self._queue.name, consumer=self.name, task=claim.task, task_ids=ids)
         self._give_back(self._pool.withdraw(prefetch.patience(self._settings.prefetch)))
 
-    def _wait(self, hint: int, seconds: float) -> int:
-        try:
-            hint = self._backend.wait(hint, seconds)
-            self._wait_trouble.is_over()
-        except Exception as error:  # noqa: BLE001  # without hints there is polling
-            self._wait_trouble.goes_on(error)
-            self._stop_requested.wait(seconds)
-        self._fetcher_came.set()
-        return hint
-
     def _is_more_to_do(self) -> bool:
         """Whether another exchange is to follow at once; asked by whoever has had the turn, when it is free again.
 
@@ -211,6 +199,8 @@ class Consumer:
 
     def _appetite(self) -> tuple[int, bool]:
         """How many to claim, and whether nothing else runs here. A suspect gets no neighbours."""
+        if self._stop_requested.is_set():  # while this thread waited for its turn
+            return 0, False
         jobs = self._pool.jobs()
         if self._ledger.suspects_wait:
             return (0, False) if jobs else (1, True)
@@ -240,7 +230,9 @@ class Consumer:
             self._give_back(claims)
         elif wanted:
             # Where there was no more, it is of no use to ask again after every task: there are hints.
-            self._pool.submit(claims, low_water=self._ahead() // 2 if len(claims) == wanted else 0)
+            is_left = self._pool.submit(claims, low_water=self._ahead() // 2 if len(claims) == wanted else 0)
+            if is_left:
+                self._watch.call_worker()
         pause = 0.0 if len(claims) < wanted and _was_cut_short(answer) else self._pause_seconds(answer)
         self._ask_at = time.monotonic() + pause
 
@@ -252,9 +244,10 @@ class Consumer:
         seconds = POLL_SECONDS
         if answer.next_due is not None:
             seconds = min(seconds, answer.next_due)
-        if load.buffered:  # workers deal with the store when few are left; what they ended before shall not wait for it
+        if load.buffered > self._pool.size - load.running:  # the rest is begun at once
+            # Workers deal with the store when few are left; what they ended before shall not wait for it.
             seconds = min(seconds, self._settings.prefetch)
-        if load.running:
+        if load.running or load.buffered:
             seconds = min(seconds, self._settings.deadline - load.longest_seconds)
         return max(seconds, SHORTEST_WAIT_SECONDS)
 
@@ -327,37 +320,59 @@ class Consumer:
             self._hand_in_late([finished])
 
     def _deal(self, is_idle: bool) -> None:
-        """There are few left to start: a worker hands in and claims, unless another thread is at it."""
+        """There are few left to start: a worker hands in and claims, unless another thread is at it.
+
+        A queue in memory has no statement and no socket at which threads would have to take turns: there the fetching
+        thread works while tasks are written, sent, or waited for. The worker stands aside until it has come; else it
+        would ask for the interpreter during many tasks, and be woken in vain by each of their system calls.
+        """
         if not self._is_shared:
-            self._call_fetcher()
+            self._watch.stand_aside()
             return
         for _ in range(ROUNDS):
             if not self._ledger.turn.acquire(blocking=False):
                 return
-            is_needed = True  # the fetching thread
-            try:
-                if self._stop_requested.is_set():  # that one may have had its last turn
-                    return
-                if not (self._trouble or self._ledger.is_answer_lost or self._ledger.suspects_wait):
-                    is_needed = self._make_progress(is_idle)
-            except Exception as error:  # noqa: BLE001  # the fetching thread mends it
-                self._trouble.goes_on(error)
-            finally:
-                self._ledger.turn.release()
-            self._ledger.tell()
-            is_more = self._is_more_to_do()
+            is_needed, is_more = self._take_turn(lambda: self._make_progress(is_idle))
             if is_needed or not is_more:
                 break
         if is_needed or is_more:
-            self._wake()
+            self._watch.call()
 
-    def _call_fetcher(self) -> None:
-        """A queue in memory has no statement and no socket at which threads would have to take turns: there the
-        fetching thread works while tasks are written, sent, or waited for. The worker stands aside until it has come;
-        else it would ask for the interpreter during many tasks, and be woken in vain by each of their system calls."""
-        self._fetcher_came.clear()
-        self._wake()
-        self._fetcher_came.wait(CALL_SECONDS)
+    def _keep_watch(self) -> bool:
+        """A worker that is idle waits for a hint, and asks the store; whether it should do so again."""
+        if not self._watch.is_of_use:
+            return False
+        if self._watch.wait_idle(self._pool.has_jobs):
+            self._ledger.turn.acquire()
+            is_needed, is_more = self._take_turn(self._heed_hint)
+            if is_needed or is_more:
+                self._watch.call()
+        return True
+
+    def _take_turn(self, act: Callable[[], bool]) -> tuple[bool, bool]:
+        """Deal with the store, and give back the turn. ``act`` tells whether the fetching thread is needed, and so does
+        the answer, which tells as well whether there is more to do."""
+        is_needed = True
+        try:
+            if self._stop_requested.is_set():  # that one may have had its last turn
+                return False, False
+            if not (self._trouble or self._ledger.is_answer_lost or self._ledger.suspects_wait):
+                is_needed = act()
+        except Exception as error:  # noqa: BLE001  # the fetching thread mends it
+            self._trouble.goes_on(error)
+        finally:
+            self._ledger.turn.release()
+        self._ledger.tell()
+        return is_needed, self._is_more_to_do()
+
+    def _heed_hint(self) -> bool:
+        """Ask the store. An answer that is under way may be older than the hint."""
+        if self._pool.has_jobs():  # somebody else was faster
+            return False
+        if self._ledger.under_way is not None:
+            self._end_exchange()
+        self._exchange(*self._appetite())
+        return self._ask_at < self._awake_at
 
     def _make_progress(self, is_idle: bool) -> bool:
         """Begin an exchange, or end the one that is under way. Tells whether the fetching thread is needed.
@@ -390,10 +405,6 @@ class Consumer:
             return
         for each in finished:
             each.tell()
-
-    def _wake(self) -> None:
-        with contextlib.suppress(Exception):  # a hint; polling goes on behind it
-            self._backend.wake()
 
 
 def _was_cut_short(answer: Exchanged) -> bool:
