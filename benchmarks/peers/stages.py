@@ -20,7 +20,7 @@ from benchmarks.floors import PATIENCE_SECONDS
 from benchmarks.marks import Marks
 from taskqueue import keeper, notices, producer, wsgi
 from taskqueue.backends import redis_link, redis_records
-from taskqueue.consumer import attempt, ledger, pool, replay, server
+from taskqueue.consumer import attempt, ledger, pool, replay, server, watch
 from taskqueue.interfaces import TaskQueue
 from taskqueue.producer import datamanager
 
@@ -137,7 +137,8 @@ def _wrap_way_out(stages: Stages, backend: type[Any]) -> None:
     stages.wrap(pool.Pool, "_work", "worker: the loop")
     stages.wrap(pool.Pool, "_take", "worker: take a job")
     stages.wrap(pool.Pool, "_end", "worker: end a job")
-    stages.wrap(server.Consumer, "_wake", "worker: wake the fetching thread")
+    stages.wrap(server.Consumer, "_keep_watch", "worker: wait for hints")
+    stages.wrap(watch.Watch, "call", "worker: call the fetching thread")
     stages.wrap(server.Consumer, "_perform", "worker: put down what is finished")
     stages.wrap(server, "attempt", "worker: attempt")
     stages.wrap(attempt, "_read", "worker: read and check the record")

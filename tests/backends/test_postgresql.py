@@ -1,5 +1,6 @@
 """The backend ``postgresql`` on a server of its own: the contract, and what is promised beside it."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from taskqueue import configure
+from taskqueue.backends import postgresql_exchange
 from taskqueue.backends.deadlines import Deadline
 from taskqueue.backends.postgresql import PORTION, PostgreSQLQueue
 from taskqueue.backends.postgresql_statements import Statement
@@ -207,10 +209,9 @@ def test_an_idle_consumer_writes_nothing(queue):
         assert numbers[-1] is not None
 
 
-@pytest.mark.parametrize("settled", [0, 30])
-def test_an_exchange_is_one_round_trip(queue, monkeypatch, settled):
-    publish(queue, *(record() for _ in range(60)))
-    claimed = claim(queue, settled)
+@contextlib.contextmanager
+def round_trips(monkeypatch):
+    """The verbs of those that this thread makes."""
     trips, begin_in_wire = [], Wire.begin
 
     def watch(wire, statements, deadline, afterwards=()):
@@ -218,11 +219,37 @@ def test_an_exchange_is_one_round_trip(queue, monkeypatch, settled):
             trips.append([statement.verb for statement, _ in statements])
         return begin_in_wire(wire, statements, deadline, afterwards)
 
-    monkeypatch.setattr(Wire, "begin", watch)
+    with monkeypatch.context() as patched:
+        patched.setattr(Wire, "begin", watch)
+        yield trips
+    trips[:] = [trip for trip in trips if trip != ["find_queue"]]
+
+
+@pytest.mark.parametrize("settled", [0, 30])
+def test_an_exchange_is_one_round_trip(queue, monkeypatch, settled):
+    publish(queue, *(record() for _ in range(60)))
+    claimed = claim(queue, settled)
     settlements = [Settlement(id=each.id, claim_number=1, state="done") for each in claimed]
-    assert len(queue.exchange(OWNER, CONSUMER, settlements, 30).claimed) == 30
-    first = "settle_claims" if settled else "promote"
-    assert [trip for trip in trips if trip != ["find_queue"]] == [[first, "claim"]]
+    with round_trips(monkeypatch) as trips:
+        assert len(queue.exchange(OWNER, CONSUMER, settlements, 30).claimed) == 30
+    assert trips == [["settle_claims", "claim"] if settled else ["claim"]]
+
+
+def test_what_is_due_comes_before_a_claim_that_did_not_look_for_it(queue, clock, monkeypatch):
+    publish(queue, record(), due := record(due=clock() + 10, priority=1))
+    clock.advance(11)
+    with round_trips(monkeypatch) as trips:
+        answer = queue.exchange(OWNER, CONSUMER, (), 1)
+    assert trips == [["claim"], ["promote", "claim"]]
+    assert [each.id for each in answer.claimed] == [due.id]
+
+
+def test_more_than_is_promoted_at_a_time_holds_up_no_claim(queue, clock, monkeypatch):
+    monkeypatch.setattr(postgresql_exchange, "PROMOTE_LIMIT", 2)
+    publish(queue, *(record(due=clock() + 10) for _ in range(5)))
+    clock.advance(11)
+    assert len(claim(queue, 1)) == 1
+    assert len(claim(queue, 5)) == 3
 
 
 def settings_of(queue):

@@ -13,8 +13,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..interfaces import (
-    CLAIM_BYTES_LIMIT,
-    CLAIM_COUNT_LIMIT,
     Counts,
     Exchanged,
     Execute,
@@ -34,6 +32,7 @@ from . import postgresql_statements as statements
 from .deadlines import Deadline
 from .hints import Hints
 from .postgresql_address import address_of
+from .postgresql_exchange import PROMOTE_LIMIT, Exchange
 from .postgresql_hints import Cry, channel_of
 from .postgresql_link import DEFAULT_TIMEOUT, Call, Link
 from .postgresql_owners import Overseer
@@ -42,7 +41,6 @@ from .postgresql_server import Herald
 from .postgresql_statements import Statement
 
 PORTION = 1000  # tasks that one transaction changes: none holds its locks for long
-PROMOTE_LIMIT = 1000
 TELLING_SECONDS = 0.5  # of a beat's time at most: a request may be waiting for it
 
 
@@ -222,38 +220,7 @@ class PostgreSQLQueue(TaskQueue):
     def begin_exchange(
         self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
     ) -> PendingExchange:
-        claim = {
-            "owner": owner_id,
-            "consumer": consumer,
-            "wanted": min(wanted, CLAIM_COUNT_LIMIT),
-            "suspects": int(alone),
-            "most_bytes": CLAIM_BYTES_LIMIT,
-        }
-        looked: Call = (statements.CLAIM, claim) if wanted > 0 else (statements.LOOK, {})
-        call = self._link.begin([self._take_in(settlements), looked])
-        return PendingExchange(lambda: self._exchanged(settlements, wanted, *call.end()), call.is_here)
-
-    def _exchanged(
-        self, settlements: Sequence[Settlement], wanted: int, settled: Sequence[Any], claimed: Sequence[Any]
-    ) -> Exchanged:
-        """The answer, of the rows of both statements."""
-        if any(each.state in rules.RETURNED for each in settlements):
-            self.notify()
-        paused, suspects_wait, next_due, *_ = claimed[0]
-        return Exchanged(
-            claimed=tuple(postgresql_rows.in_order_of_claims(claimed)) if wanted > 0 else (),
-            refused=postgresql_rows.select_refused(settlements, settled) if settlements else (),
-            suspects_wait=suspects_wait,
-            next_due=None if next_due is None else max(0.0, next_due),
-            paused=paused,
-        )
-
-    def _take_in(self, settlements: Sequence[Settlement]) -> Call:
-        """The statement that takes in settlements, and makes ready what is due."""
-        if not settlements:
-            return statements.PROMOTE, {"most": PROMOTE_LIMIT}
-        given = postgresql_rows.encode_settlements(settlements)
-        return statements.SETTLE_CLAIMS, {"settlements": given, "most": PROMOTE_LIMIT}
+        return Exchange(self._link, self.notify, owner_id, consumer, settlements, wanted, alone).begin()
 
     def release(self, owner_id: str, consumer: str, holding: Collection[str]) -> int:
         released = self._run(statements.RELEASE, owner=owner_id, consumer=consumer, holding=storable(holding))

@@ -93,6 +93,8 @@ def _choose(session: Session, wanted: int, alone: bool) -> list[int]:
 
 def _read(session: Session, rows: Sequence[int]) -> list[Record]:
     """The records in these rows, in their order."""
+    if len(rows) == 1:  # one row either way
+        return _read_rows(session, rows)
     plain = _read_plain(session, rows)
     odd = [row for row in rows if row not in plain]
     plain.update(zip(odd, _read_rows(session, odd), strict=True))

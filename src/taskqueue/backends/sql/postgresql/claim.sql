@@ -1,11 +1,16 @@
 -- Claim ready tasks: each claim has a number that no other claim of the task ever has. What others are claiming at the
--- same time is passed over. A suspect is claimed by itself, when nothing else comes before it. Returns one row for each
+-- same time is passed over. A suspect is claimed by itself, when nothing else comes before it. What is due comes first:
+-- while there is any, nothing is claimed but after a promotion, which may leave some. Returns one row for each
 -- task, or one without a task; before the task it tells whether the queue is paused, whether a suspect still waits, and
 -- when the next task is due.
 WITH clock AS MATERIALIZED (
     SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now
 ), open AS MATERIALIZED (
-    SELECT NOT paused AS is_open FROM taskqueue_queue WHERE number = :queue
+    SELECT NOT paused AND (:after_promotion OR NOT EXISTS (
+        SELECT 1 FROM taskqueue_task AS task
+        WHERE task.queue = :queue AND task.state = 'scheduled' AND task.due <= (SELECT now FROM clock)
+    )) AS is_open
+    FROM taskqueue_queue WHERE number = :queue
 ), suspects AS MATERIALIZED (
     SELECT task.id, task.priority FROM taskqueue_task AS task
     WHERE task.queue = :queue AND task.state = 'ready' AND task.suspect AND (SELECT is_open FROM open)
