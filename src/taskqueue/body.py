@@ -25,6 +25,21 @@ def _lost(reason: str) -> PayloadLostError:
     return PayloadLostError(f"the body of the request cannot be copied any more: {reason}; give payload= explicitly")
 
 
+class KnownBody:
+    """A body that is at hand: a replay's."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def whole(self, limit: int) -> bytes:
+        """See ``context.BodySource``."""
+        if len(self._content) > limit:
+            raise _too_large(limit)
+        return self._content
+
+
 class SeekableBody:
     """A body whose stream can be read again: nothing has to be remembered but where it began."""
 

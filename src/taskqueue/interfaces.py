@@ -30,10 +30,11 @@ CLAIM_COUNT_LIMIT = 100
 CLAIM_BYTES_LIMIT = 1024 * 1024
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One task as a backend stores it. ``body`` and ``secrets`` are opaque; the other fields are columns.
 
-    ``add`` makes ``id``, ``body``, ``secrets``, ``priority`` and ``due``; the backend keeps the rest.
+    ``add`` makes ``id``, ``body``, ``secrets``, ``priority`` and ``due``; the backend keeps the rest. A whole row may
+    be given in the order of the fields: by their names it takes ten times as long.
     """
 
     id: str

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import webob.exc
 
 from . import context, notices
-from .body import RecordedBody, SeekableBody
+from .body import KnownBody, RecordedBody, SeekableBody
 from .configure import Configuration, install, read_keywords
 from .context import ACKNOWLEDGEMENT_KEY, TASK_KEY, Origin
 from .errors import ConfigurationError
@@ -61,7 +61,7 @@ def enter(environ: Environ, queues: Queues) -> Origin:
     return Origin(
         environ=came_in,
         live_environ=environ,
-        body=_remember_body(environ, queues),
+        body=_remember_body(environ, queues) if task is None else KnownBody(task.payload) if task.payload else None,
         queues=queues,
         task=task,
         transaction_is_outside=has_transaction(environ),

@@ -81,7 +81,7 @@ def is_storable(text: str) -> bool:
 
 def record(row: Sequence[Any]) -> Record:
     """A whole row as a record."""
-    return Record(**dict(zip(COLUMNS, row, strict=True)))
+    return Record(*row)
 
 
 def in_order_of_claims(rows: Sequence[Sequence[Any]]) -> list[Record]:

@@ -36,6 +36,12 @@ CONNECTION_KEYS = frozenset(
 OWN_KEYS = frozenset(
     {"HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "HTTP_USER_AGENT", "HTTP_IDEMPOTENCY_KEY", "HTTP_PROXY"}
 )
+# What every environ is given of its task.
+_KEYS_OF_TASKS = (
+    *("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "wsgi.input", "wsgi.errors"),
+    *("HTTP_X_TASK_ID", "HTTP_X_TASK_QUEUE", "HTTP_X_TASK_ATTEMPT", "HTTP_IDEMPOTENCY_KEY"),
+    *("taskqueue.task", "taskqueue.acknowledgement"),
+)
 WORST_LINE_CHARACTERS = 8192
 CACHED_SITES, CACHED_URL_CHARACTERS = 256, 256
 
@@ -103,7 +109,10 @@ def build_environ(task: Task, acknowledgement: Acknowledgement) -> dict[str, Any
 
 
 def _of_site(base_url: str) -> tuple[str, dict[str, Any]]:
-    """The host, and what all environs of a site have in common. None of the values can be changed."""
+    """The host, and what all environs of a site have in common. None of the values can be changed.
+
+    It has all the keys that each environ will have, so that a copy need not grow.
+    """
     base = urlsplit(base_url)
     scheme = base.scheme if base.scheme in {"http", "https"} else "http"
     host = base.netloc.rpartition("@")[2] or "localhost"
@@ -117,6 +126,9 @@ def _of_site(base_url: str) -> tuple[str, dict[str, Any]]:
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
+        "webob.is_body_seekable": True,  # else WebOb makes a copy of it first: a third of what its view costs
+        "HTTP_USER_AGENT": USER_AGENT,
+        **dict.fromkeys(_KEYS_OF_TASKS),
     }
 
 
@@ -178,14 +190,12 @@ def _variable(name: str) -> str:
 def _add_body(environ: dict[str, Any], task: Task) -> None:
     payload = task.payload or b""
     environ["wsgi.input"] = io.BytesIO(payload)  # seekable: frameworks that retry a request read it again
-    environ["webob.is_body_seekable"] = True  # else WebOb makes a copy of it first: a third of what its view costs
     if task.payload is not None or task.method in METHODS_WITH_BODY:
         environ["CONTENT_LENGTH"] = str(len(payload))
 
 
 def _add_own(environ: dict[str, Any], task: Task) -> None:
     task_id = task.id
-    environ["HTTP_USER_AGENT"] = USER_AGENT
     environ["HTTP_X_TASK_ID"] = task_id
     environ["HTTP_X_TASK_QUEUE"] = task.queue
     environ["HTTP_X_TASK_ATTEMPT"] = str(task.attempts + 1)
@@ -265,6 +275,8 @@ class _Response:
 
     def status_number(self) -> int:
         """The three digits of the status."""
+        if self.status == "200 OK":
+            return 200
         number = self.status.partition(" ")[0]
         if len(number) == 3 and number.isascii() and number.isdigit():
             return int(number)
