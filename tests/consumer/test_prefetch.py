@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskqueue.consumer import prefetch
-from taskqueue.interfaces import CLAIM_COUNT_LIMIT
+from taskqueue.consumer.pool import Load
+from taskqueue.interfaces import CLAIM_BYTES_LIMIT, CLAIM_COUNT_LIMIT, Exchanged, Record
 
 seconds = st.floats(0, 10**6)
 
@@ -59,3 +60,32 @@ def test_what_is_wanted_is_bounded(threads, running, buffered, ahead):
 def test_a_claimed_task_waits_a_second_or_ten_times_the_prefetch():
     assert prefetch.patience(0.05) == 1.0
     assert prefetch.patience(0.5) == 5.0
+
+
+def load(running=0, buffered=0, longest=0.0):
+    return Load(running=running, buffered=buffered, all_busy_seconds=None, longest_seconds=longest)
+
+
+def test_somebody_looks_every_second_or_when_a_task_is_due_before():
+    assert prefetch.pause(4, load(), None, 0.05, 600.0) == 1.0
+    assert prefetch.pause(4, load(), 7.0, 0.05, 600.0) == 1.0
+    assert prefetch.pause(4, load(), 0.3, 0.05, 600.0) == 0.3
+    assert prefetch.pause(4, load(), 0.0, 0.05, 600.0) == prefetch.SHORTEST_PAUSE_SECONDS
+
+
+def test_somebody_looks_soon_while_tasks_wait_for_a_thread():
+    assert prefetch.pause(4, load(running=4, buffered=1), None, 0.05, 600.0) == 0.05
+    assert prefetch.pause(4, load(running=2, buffered=2), None, 0.05, 600.0) == 1.0, "they are about to begin"
+
+
+def test_somebody_looks_when_a_task_passes_its_deadline():
+    assert prefetch.pause(4, load(running=1, longest=599.5), None, 0.05, 600.0) == 0.5
+    assert prefetch.pause(4, load(buffered=1), None, 0.05, 0.25) == 0.25, "one that is about to begin"
+    assert prefetch.pause(4, load(running=1, longest=700.0), None, 0.05, 600.0) == prefetch.SHORTEST_PAUSE_SECONDS
+
+
+def test_an_answer_that_is_half_full_may_have_been_cut_short():
+    half = Record(id="a", body=b"x" * (CLAIM_BYTES_LIMIT // 4), secrets=b"x" * (CLAIM_BYTES_LIMIT // 4))
+    more = Record(id="b", body=b"x")
+    assert not prefetch.was_cut_short(Exchanged(claimed=(half,)))
+    assert prefetch.was_cut_short(Exchanged(claimed=(half, more)))

@@ -9,7 +9,7 @@ from typing import Any
 from taskqueue import notices
 from taskqueue.consumer import Consumer
 from taskqueue.consumer.watch import WATCH_SECONDS
-from taskqueue.interfaces import CLAIM_COUNT_LIMIT, Settlement
+from taskqueue.interfaces import Settlement
 from taskqueue.notices import Event
 
 from .fakes import PATIENCE, FaultError, Gate, Site, answering, exchanges, join_threads_of
@@ -28,7 +28,7 @@ def test_workers_deal_with_the_store_while_there_is_work(site: Site):
     site.consumer(answering()).start()
     site.ears.wait_for(Event.DONE, MANY)
     by_worker = [name for name in site.backend.readers if name != FETCHING]
-    assert len(by_worker) > MANY // CLAIM_COUNT_LIMIT
+    assert len(by_worker) > 1
     assert set(by_worker) == {"taskqueue-default-1"}
 
 
@@ -246,6 +246,7 @@ def test_whoever_listens_may_stop_the_consumer(site: Site):
 def test_nothing_is_claimed_when_the_stop_came_while_a_worker_asked_for_its_turn(site: Site):
     consumer = site.consumer(answering())
     turn = consumer._ledger.turn
+    made_before = []
 
     class Turn:
         """A lock before which the consumer stops, as far as it does without this worker."""
@@ -256,6 +257,7 @@ def test_nothing_is_claimed_when_the_stop_came_while_a_worker_asked_for_its_turn
                 for thread in threading.enumerate():
                     if thread.name == FETCHING:
                         thread.join(PATIENCE)
+                made_before.append(len(exchanges(site)))
             return turn.acquire(blocking)
 
         def release(self) -> None:
@@ -273,4 +275,4 @@ def test_nothing_is_claimed_when_the_stop_came_while_a_worker_asked_for_its_turn
     site.ears.wait_for(Event.CONSUMER_STOPPED)
     join_threads_of()
     assert [site.record(task_id).state for task_id in ids] == ["done", *["ready"] * 19]
-    assert len(exchanges(site)) == 2  # the fetching thread's
+    assert made_before == [len(exchanges(site))]

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 from .. import notices
 from ..errors import BackendError
-from ..interfaces import CLAIM_BYTES_LIMIT, Exchanged
 from ..keeper import Keeper
 from ..notices import Event
 from ..queues import Queue
@@ -28,9 +27,7 @@ from .trouble import Trouble
 from .upkeep import Upkeep
 from .watch import Watch
 
-POLL_SECONDS = 1.0  # hints may be missed
 ROUNDS = 2  # exchanges that a worker makes in a row, while others end what they run
-SHORTEST_WAIT_SECONDS = 0.005
 STOP_MARGIN_SECONDS = 5.0  # beyond the grace, for calls to a backend that are under way
 
 
@@ -221,7 +218,7 @@ class Consumer:
             self._ledger.begin(wanted, alone)
             self._end_exchange()
         else:
-            self._ask_at = time.monotonic() + self._pause_seconds(Exchanged())
+            self._ask_at = time.monotonic() + self._pause(None)
 
     def _end_exchange(self) -> None:
         answer, wanted = self._ledger.end()
@@ -233,23 +230,16 @@ class Consumer:
             is_left = self._pool.submit(claims, low_water=self._ahead() // 2 if len(claims) == wanted else 0)
             if is_left:
                 self._watch.call_worker()
-        pause = 0.0 if len(claims) < wanted and _was_cut_short(answer) else self._pause_seconds(answer)
-        self._ask_at = time.monotonic() + pause
+        is_more = len(claims) < wanted and prefetch.was_cut_short(answer)
+        self._ask_at = time.monotonic() + (0.0 if is_more else self._pause(answer.next_due))
+
+    def _pause(self, next_due: float | None) -> float:
+        return prefetch.pause(
+            self._pool.size, self._pool.load(), next_due, self._settings.prefetch, self._settings.deadline
+        )
 
     def _give_back(self, claims: Sequence[Claim]) -> None:
         self._ledger.put_down(give_back(claim.record, self._queue, self._settings) for claim in claims)
-
-    def _pause_seconds(self, answer: Exchanged) -> float:
-        load = self._pool.load()
-        seconds = POLL_SECONDS
-        if answer.next_due is not None:
-            seconds = min(seconds, answer.next_due)
-        if load.buffered > self._pool.size - load.running:  # the rest is begun at once
-            # Workers deal with the store when few are left; what they ended before shall not wait for it.
-            seconds = min(seconds, self._settings.prefetch)
-        if load.running or load.buffered:
-            seconds = min(seconds, self._settings.deadline - load.longest_seconds)
-        return max(seconds, SHORTEST_WAIT_SECONDS)
 
     # ---- stopping, in this order: give back, wait for what runs, hand in, let go ----
 
@@ -405,9 +395,3 @@ class Consumer:
             return
         for each in finished:
             each.tell()
-
-
-def _was_cut_short(answer: Exchanged) -> bool:
-    """Whether an exchange may have left ready tasks because of the size of those that it claimed."""
-    sizes = [len(record.body) + len(record.secrets or b"") for record in answer.claimed]
-    return sum(sizes) > CLAIM_BYTES_LIMIT // 2
