@@ -1,6 +1,7 @@
 """All queues of a process share their connections to one server, and one listener there."""
 
 import select
+import threading
 
 import pytest
 
@@ -127,6 +128,26 @@ def test_who_is_woken_for_an_order_that_it_has_taken_already_is_not_woken_for_ev
     station = redis_listener._station_of(queues[0]._link.address)
     station._wake()
     wait_until(lambda: not select.select([station._woken], [], [], 0.0)[0])
+
+
+def test_who_comes_while_a_connection_is_closed_is_not_taken_for_heard(open_queue, monkeypatch):
+    one, other = open_queue(), open_queue()
+    listen(one)
+    station = redis_listener._station_of(one._link.address)
+    may_open = threading.Event()
+    open_wire, close_wire = station._pool.open, station._wire.close
+
+    def close():
+        monkeypatch.setattr(station._pool, "open", lambda deadline: may_open.wait(DEADLINE) and open_wire(deadline))
+        close_wire()
+        assert other.wait(0, 0.0) == 0
+
+    monkeypatch.setattr(station._wire, "close", close)
+    one.close()
+    wait_until(lambda: station._listening and not station._orders)
+    assert other.wait(0, 0.0) == 0
+    may_open.set()
+    listen(other)
 
 
 def test_each_server_and_each_user_has_connections_of_its_own():

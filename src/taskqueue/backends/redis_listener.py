@@ -144,7 +144,6 @@ class _Station:
         poll.poll(seconds * 1000)
 
     def _listen(self) -> None:
-        self._asked, self._heard = set(), set()
         self._wire = wire = self._pool.open(Deadline(CONNECT_TIMEOUT))
         try:
             while self._listening:
@@ -155,6 +154,7 @@ class _Station:
                     self._hear(wire)
                 self._take_orders()  # whoever orders wakes afterwards: what woke us may be there without an order
         finally:
+            self._asked, self._heard = set(), set()  # whoever comes now is not heard by this connection any more
             self._wire = None
             wire.close()
 
