@@ -14,7 +14,7 @@ from collections.abc import Callable
 from ..interfaces import TaskQueue
 from .trouble import Trouble
 
-WATCH_SECONDS = 60.0  # so long a worker waits at a time; the fetching thread polls beside it
+WATCH_SECONDS = 5.0  # so long a worker waits at a time: a pipe may be gone; the fetching thread polls beside it
 CALL_SECONDS = 0.005  # so long a worker lets the fetching thread go first; the interpreter would have made it by then
 
 
