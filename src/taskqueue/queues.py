@@ -94,8 +94,9 @@ def installed() -> Queues:
         return _Installed.stand_in(_Installed.queues)
     if _Installed.queues is None:
         raise UnknownQueueError(
-            "no queue is configured in this process: wrap the application in taskqueue.wsgi.TaskQueueFilter, "
-            "name egg:wsgi-taskqueue as a filter in its ini file, or config.include('taskqueue.pyramid')"
+            "no queue is configured in this process: a script loads the site first (paste.deploy.loadapp, "
+            "pyramid.paster.bootstrap); a site wraps its application in taskqueue.wsgi.TaskQueueFilter, "
+            "names egg:wsgi-taskqueue as a filter in its ini file, or calls config.include('taskqueue.pyramid')"
         )
     return _Installed.queues
 

@@ -203,7 +203,7 @@ def test_suspects_are_counted_and_explained(run, busy, orphan):
     busy.backend().reclaim(3)
     ran = run("status", busy.ini)
     assert ran.status == 0
-    assert "- queue 'default': 1 suspect, which ran when a process died: such a task runs one at a time" in ran.out
+    assert "- queue 'default': 1 suspect, which a process held when it died: such a task runs one at a time" in ran.out
     (queue,) = run("status", busy.ini, "--json").document["queues"]
     assert (queue["suspects"], queue["counts"]["ready"]) == (1, 2)
 

@@ -186,6 +186,15 @@ def test_a_url_is_that_of_a_redis_and_is_not_shown(refused, url):
     assert "s3cret" not in said
 
 
+def test_a_redis_that_does_not_answer_is_told_before_anything_is_written(refused, tmp_path):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        said = refused(f"--redis=redis://:s3cret@127.0.0.1:{nobody.getsockname()[1]}/0")
+    assert "Connection refused; see that it runs" in said
+    assert "s3cret" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("arguments", [["--ones"], ["--on"], ["elsewhere"], ["--port"], ["--once", "--directory"]])
 def test_an_unknown_option_is_refused(refused, arguments):
     assert "taskqueue demo --help" in refused(*arguments)

@@ -163,7 +163,8 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             slot.discard()
             self._has_failed = True
-            raise BackendUnavailableError(f"{self.path}: {explain(error)}") from error
+            what = "is a directory; name a file in it" if os.path.isdir(self.path) else explain(error)
+            raise BackendUnavailableError(f"{self.path}: {what}") from error
         finally:
             slot.lock.release()
 
@@ -245,8 +246,6 @@ class Database:
             os.close(make_file(self.path))
             is_foreign = True
         except FileExistsError:
-            if os.path.isdir(self.path):
-                raise BackendUnavailableError(f"{self.path}: is a directory; name a file in it") from None
             # SQLite would write the log of the file that was replaced into the one that replaced it.
             is_foreign = self._is_replaced and self._log is not None and identify(self._log_path) == self._log
         mode = os.stat(self.path).st_mode & 0o777

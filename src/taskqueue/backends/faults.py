@@ -20,7 +20,8 @@ _CURES = (
     ("quota", "make room on its file system"),
     ("too large", "raise the limit on the size of files"),
     ("i/o error", "see that its disk has room and is sound"),
-    ("not a database", "move it away, and a new one is created"),
+    ("not a database", "give another path, or move it away, and a new one is created"),
+    ("no such file", "see that its directory can be made there, or give another path"),
     ("malformed", "stop all processes that use it, and recover it with sqlite3's .recover"),
 )
 LOCKED = f"database is locked; {_WAIT}"  # for those who would have waited behind one who waits

@@ -89,7 +89,7 @@ def _look(target: Target, queue: Queue, now: float) -> _QueueStatus:
         (status.problems if is_wrong else status.notes).append(text)
     if suspects:
         status.notes.append(
-            f"queue {queue.name!r}: {counted(suspects, 'suspect')}, which ran when a process died: "
+            f"queue {queue.name!r}: {counted(suspects, 'suspect')}, which a process held when it died: "
             "such a task runs one at a time, while its consumer runs nothing else"
         )
     return status

@@ -18,8 +18,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from ..backends.redis import RedisQueue
 from ..backends.redis_address import address_of
-from ..errors import ConfigurationError
+from ..errors import BackendError, ConfigurationError
 from . import rehearsal, terminal
 from .folder import prepare
 from .serving import ServedSite
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options = _parser().parse_args(arguments)
         with _stop_signals():
+            if options.redis:
+                _refuse_silent_server(options.redis)
             if options.once:
                 return rehearsal.run(options.directory, options.port, options.redis)
             return _serve(Path(options.directory or DEFAULT_DIRECTORY), options.port, options.redis)
@@ -69,6 +72,17 @@ def _serve(directory: Path, port: int, redis_url: str | None) -> int:
             site.stop()
     terminal.farewell(site)
     return 0
+
+
+def _refuse_silent_server(redis_url: str) -> None:
+    """Before anything is written that would have to be mended by hand."""
+    queue = RedisQueue(name="default", url=redis_url)
+    try:
+        queue.counts()
+    except BackendError as error:
+        raise ConfigurationError(f"--redis: {error}; nothing was written") from None
+    finally:
+        queue.close()
 
 
 @contextmanager
