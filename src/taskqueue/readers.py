@@ -25,6 +25,7 @@ SECTION_KINDS = ("taskqueue", "taskqueue-server")
 SETTING_KINDS = ("queue", "server")
 AS_SETTING, AS_KEYWORD = (".", ""), ("['", "']")  # what stands around the name of an option
 APP_KINDS = ("app", "application")
+SERVED_KINDS = (*APP_KINDS, "composite", "composit", "pipeline", "filter-app")  # what PasteDeploy finds by its name
 PYRAMID_OPTIONS = (Option("csrf_exempt", boolean, True, "whether tasks pass Pyramid's CSRF check"),)
 
 
@@ -49,6 +50,7 @@ def read_ini(
 ) -> Configuration:
     """The sections of an ini file; without any, the settings ``taskqueue.…`` of one of its ``[app:…]`` sections."""
     ini = _Ini(Path(path), variables or {})
+    _refuse_unknown_app(ini, app)
     sections: dict[str, list[Section]] = {kind: [] for kind in SECTION_KINDS}
     for title in ini.titles():
         kind, _, name = (part.strip() for part in title.partition(":"))
@@ -64,6 +66,17 @@ def read_ini(
         return read_sections((), (), str(path), backend_options)
     settings = ini.options(found, prefix="taskqueue.")
     return replace(read_settings(settings, backend_options, ini.place(found)), source=str(path))
+
+
+def _refuse_unknown_app(ini: _Ini, app: str) -> None:
+    """``main`` need not be there: it is what is meant where nothing is named."""
+    parts = [[part.strip() for part in title.partition(":")] for title in ini.titles()]
+    names = sorted({name for kind, _, name in parts if kind in SERVED_KINDS and name})
+    if app not in {"", "main", *names}:
+        there = f"there are: {', '.join(names)}" if names else "there is none of any name"
+        raise ConfigurationError(
+            one_line(f"{ini.name}: has no application {app[:60]!r}, as #{app[:60]} asks for; {there}")
+        )
 
 
 def _refuse_both(ini: _Ini) -> None:
@@ -92,7 +105,7 @@ class _Ini:
     """A file as PasteDeploy reads it, but that a section shows its own options only, and errors show no content."""
 
     def __init__(self, file: Path, variables: Mapping[str, str]) -> None:
-        self._name = file.name
+        self.name = file.name
         try:
             content = file.read_text("utf-8-sig")
             resolved = file.resolve()
@@ -115,7 +128,7 @@ class _Ini:
         return self._plain.sections()
 
     def place(self, title: str) -> str:
-        return f"{self._name}: [{title}]"
+        return f"{self.name}: [{title}]"
 
     def has_settings(self, title: str, kinds: Sequence[str] = ("",)) -> bool:
         prefixes = tuple(f"taskqueue.{kind}" for kind in kinds)

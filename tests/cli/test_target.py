@@ -179,6 +179,15 @@ def test_settings_are_those_of_the_application_that_is_named(run, tmp_path):
     assert names == ["first", "first", "second"]
 
 
+def test_an_application_that_is_not_there_is_refused(run, site):
+    site.ini.write_text(site.ini.read_text() + "[composite:shop]\nuse = egg:Paste#urlmap\n")
+    ran = run("list", f"{site.ini}#shpo")
+    assert ran.status == 2
+    assert "has no application 'shpo', as #shpo asks for; there are: " in ran.complaint
+    assert "shop" in ran.complaint
+    assert run("list", f"{site.ini}#shop").status == 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
