@@ -81,6 +81,13 @@ def test_who_waits_hears_for_himself(hints, connection, ear):
     assert waiting.woken() == 1
 
 
+def test_who_does_not_wait_hears_what_is_there_already(hints, connection, ear):
+    assert hints.wait(0, 0.0) == 0
+    connection.theirs.send(b"!")
+    assert hints.wait(0, 0.0) == 1
+    assert hints.wait(1, 0.0) == 1
+
+
 def test_a_hint_of_this_process_wakes_the_one_who_listens(hints, connection, ear):
     waiting = Waiting(hints)
     wait_until(lambda: connection.listening)

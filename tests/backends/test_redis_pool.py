@@ -104,6 +104,18 @@ def test_a_queue_that_listens_no_more_takes_no_other_along(open_queue, server):
     assert len(server.clients("pubsub")) == 1
 
 
+def test_hints_that_came_while_nobody_waited_are_one(open_queue, server):
+    queue = open_queue("one")
+    listen(queue)
+    seen = quiet(queue)
+    for _ in range(5):
+        server.ask("PUBLISH", "{taskqueue:one}:meta", "hint")
+    server.ask("PING")  # by now all are sent
+    heard = queue.wait(seen, 0.0)
+    assert heard != seen
+    assert queue.wait(heard, 0.0) == heard
+
+
 def test_a_queue_that_may_not_be_listened_to_deafens_no_other(open_queue, server, monkeypatch):
     monkeypatch.setattr(redis_listener, "CHECK_SECONDS", 0.05)
     server.ask("ACL", "SETUSER", "half", "on", ">p", "~*", "+@all", "resetchannels", "&{taskqueue:one}*")

@@ -184,7 +184,7 @@ class FaultyQueue(LocalQueue):
 
     def wait(self, seen: int, timeout: float) -> int:
         self._call("wait", timeout)
-        return super().wait(seen, PATIENCE * 3 if self.hints_only else timeout)
+        return super().wait(seen, PATIENCE * 3 if self.hints_only and timeout else timeout)
 
     def beat(self, owner: Owner, lease: float, timeout: float) -> None:
         self._call("beat", owner.consumers)

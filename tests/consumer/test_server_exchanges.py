@@ -83,6 +83,25 @@ def test_while_one_runs_a_task_another_waits_for_hints(site: Site):
     site.ears.wait_for(Event.DONE, 3)
 
 
+def test_the_store_is_not_asked_again_for_what_a_hint_told_of_while_a_task_ran(site: Site):
+    site.backend.hints_only = True
+    gate = Gate()
+    consumer = site.consumer(gate)
+    consumer.start()
+    wait_until_idle(site, consumer)
+    before = len(exchanges(site))
+    site.add("/wait/a")
+    gate.wait_inside("/wait/a")
+    site.add("/b")
+    gate.open("/wait/a")
+    site.ears.wait_for(Event.DONE, 2)
+    site.backend.wait_for_call(lambda call: call == ("wait", WATCH_SECONDS), 3)
+    site.add("/c")
+    site.ears.wait_for(Event.DONE, 3)
+    asked = [(len(settlements), wanted > 0) for _, settlements, wanted, _ in exchanges(site)[before:]]
+    assert asked == [(0, True), (1, True), (1, True), (0, True), (1, True)]
+
+
 def test_what_the_fetching_thread_finds_wakes_the_worker_that_waits_for_hints(site: Site, monkeypatch):
     site.backend.hints_only = True
     consumer = site.consumer(answering())

@@ -51,11 +51,14 @@ class Hints:
         """Block until the number is another than ``seen``, at most ``timeout`` seconds; return it."""
         deadline = Deadline(timeout)
         with self._given:
-            while self._number == seen and (remaining := deadline.remaining()):
+            while self._number == seen:
+                remaining = deadline.remaining()
                 if self._ear is None or self._heard_by is not None:
                     self._given.wait(remaining)
                 else:
                     self._listen(self._ear, remaining)
+                if not remaining:
+                    break
             return self._number
 
     def _listen(self, ear: Ear, seconds: float) -> None:

@@ -188,8 +188,12 @@ class _Station:
         """Let the one who waits listen, until the connection is to be checked or something else is wanted of it."""
 
         def hear(seconds: float, rung: socket.socket) -> bool:
+            heard = False
             said = wire.receive(Deadline(seconds), rung)
-            return isinstance(said, list) and said[:1] == [b"message"]
+            while isinstance(said, list) and said[:1] == [b"message"]:  # those that are there are one hint
+                heard = True
+                said = wire.receive(Deadline(0.0))
+            return heard
 
         (hints,) = chain.from_iterable(self._listening.values())
         ear = LentEar(hints, hear, self._wake)

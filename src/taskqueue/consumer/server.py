@@ -374,6 +374,8 @@ class Consumer:
             wanted, alone = self._appetite()
             if not (wanted or self._ledger.has_finished):
                 return False
+            if is_idle:
+                self._watch.catch_up()
             self._ledger.begin(wanted, alone)
         if not self._ledger.is_answer_here:
             left = self._pool.heed_half()

@@ -58,6 +58,12 @@ class Watch:
         finally:
             self._worker_hears = False
 
+    def catch_up(self) -> None:
+        """What hints have told of by now will be in the answer to what is asked next. Does not wait."""
+        if self._by_workers and not self._worker_hears:
+            with contextlib.suppress(Exception):  # who waits the next time tells of it
+                self._hint = self._backend.wait(self._hint, 0.0)
+
     @property
     def is_of_use(self) -> bool:
         """Whether a worker should wait for hints."""
