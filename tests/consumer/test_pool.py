@@ -9,6 +9,7 @@ import pytest
 
 from taskqueue.consumer import pool as pool_module
 from taskqueue.consumer.pool import Pool
+from tests.serving import wait_until
 
 from .fakes import PATIENCE
 
@@ -96,14 +97,6 @@ def work() -> Iterator[Work]:
 
 def threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("test-pool")}
-
-
-def wait_until(what: Any) -> None:
-    """For what nobody tells of."""
-    end = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 def wait_for_idle(pool: Pool[Any]) -> None:
