@@ -92,15 +92,15 @@ class Watch:
         self._fetcher_came.wait(CALL_SECONDS)
 
     def _hear(self, seconds: float) -> bool:
-        seen = self._hint
+        seen = heard = self._hint
         try:
-            self._hint = self._backend.wait(seen, seconds)
+            self._hint = heard = self._backend.wait(seen, seconds)
             self._trouble.is_over()
         except Exception as error:  # noqa: BLE001  # without hints there is polling
             self._trouble.goes_on(error)
             if not self._worker_hears:
                 self._stop_requested.wait(seconds)
-        return self._hint != seen
+        return heard != seen
 
     def _wake(self) -> None:
         with contextlib.suppress(Exception):  # a hint; polling goes on behind it
