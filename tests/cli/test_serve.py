@@ -240,6 +240,13 @@ def test_its_log_goes_where_the_ini_file_says(make_shop):
         ("", "", "app.ini#nothing", "app.ini#nothing: cannot be loaded: LookupError"),
         ("use = call:shop:make_app", "use = call:shop:nothing", "app.ini", "cannot be loaded: "),
         (
+            "use = call:shop:make_app",
+            "use = call:shopp:make_app",
+            "app.ini",
+            "the folder that holds shopp in PYTHONPATH",
+        ),
+        ("use = call:shop:make_app", "use = egg:no-such-shop", "app.ini", "found for no-such-shop"),
+        (
             "concurrent_limit = 2",
             "concurrent_limit = 0",
             "app.ini",

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -256,8 +257,12 @@ def _loaded(text: str, load: Callable[[], Loaded]) -> Loaded:
 def _path_hint(text: str, error: Exception) -> str:
     """For a module that is not found where it was looked for; one that it imports in turn is its own affair."""
     module_name = text.partition(":")[0]
-    if not isinstance(error, ModuleNotFoundError) or error.name is None or _ini_file(text) is not None:
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
         return ""
+    if isinstance(error, PackageNotFoundError):
+        return "; install it"
+    if _ini_file(text) is not None:
+        return f"; install it, or name the folder that holds {error.name.partition('.')[0]} in PYTHONPATH"
     if not f"{module_name}.".startswith(f"{error.name}."):
         return ""
     return f"; run it in the folder that holds {error.name.partition('.')[0]}, or name that folder in PYTHONPATH"
