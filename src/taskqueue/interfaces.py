@@ -231,8 +231,8 @@ class TaskQueue(ABC):
         """Block until there may be something to exchange; return a number for the next call's ``seen``.
 
         Returns at once when a hint came since ``seen`` was returned, else with the next hint, ``wake``, or after
-        ``timeout`` seconds, which may be 0. Several threads may wait. Hints may be false, and may be missed when another
-        process gives them: poll behind it.
+        ``timeout`` seconds, which may be 0. Several threads may wait. Hints may be false, and may be missed when
+        another process gives them: poll behind it.
         """
 
     @abstractmethod
