@@ -53,9 +53,14 @@ class Disk:
         return run("mount", *self._options, self.folder)
 
     def unmount(self, *options):
-        """Take it away, when nobody uses it."""
-        complaint = run("umount", *options, self.folder)
-        assert not complaint, complaint
+        """Take it away, when nobody uses it: those whose server was killed end a moment after it."""
+        complaints = []
+
+        def is_gone():
+            complaints.append(run("umount", *options, self.folder))
+            return not complaints[-1]
+
+        wait_until(is_gone, lambda: complaints[-1])
 
     def remount(self, how):
         """Change how it is mounted."""
