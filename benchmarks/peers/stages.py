@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.floors import PATIENCE_SECONDS
 from benchmarks.marks import Marks
 from taskqueue import keeper, notices, producer, wsgi
-from taskqueue.backends import redis_link, redis_records
+from taskqueue.backends import redis_link, redis_records, rowexchanges, sqlite
 from taskqueue.consumer import attempt, ledger, pool, replay, server, watch
 from taskqueue.interfaces import TaskQueue
 from taskqueue.producer import datamanager
@@ -128,6 +128,10 @@ def _wrap_way_out(stages: Stages, backend: type[Any]) -> None:
     stages.wrap(ledger.Ledger, "tell", "what is done: tell")
     if backend.begin_exchange is TaskQueue.begin_exchange:
         stages.wrap(backend, "exchange", "store: exchange")
+    stages.wrap(sqlite.SQLiteQueue, "_exchange", "store: exchange")
+    stages.wrap(rowexchanges, "settle", "store: write the settlements")
+    stages.wrap(rowexchanges, "change_all", "store: change the file")
+    stages.wrap(rowexchanges, "read_claimed", "store: read the answer")
     stages.wrap(backend, "wait", "store: wait")
     stages.wrap(redis_link.Link, "run", "store: round trip")
     stages.wrap(redis_link.Link, "begin", "store: send")

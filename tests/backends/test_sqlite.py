@@ -1,3 +1,4 @@
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from taskqueue.backends import database
+from taskqueue.backends import database, rowexchanges
 from taskqueue.backends.database import Database
 from taskqueue.backends.sqlite import SQLiteQueue
 from taskqueue.errors import BackendUnavailableError
@@ -139,11 +140,17 @@ def test_files_are_for_their_user_alone_whatever_the_umask(queue, path):
     test_files_are_for_their_user_alone(queue, path)
 
 
-def test_every_commit_reaches_the_disk_and_checkpoints_are_ours(queue):
+def test_every_commit_reaches_the_disk(queue):
     with queue._database.writing() as session:
         assert session.run("PRAGMA synchronous").fetchone() == (2,)
-        assert session.run("PRAGMA wal_autocheckpoint").fetchone() == (0,)
         assert session.run("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_only_who_writes_copies_the_log_into_the_file(queue):
+    with queue._database.writing() as session:
+        assert session.run("PRAGMA wal_autocheckpoint").fetchone() == (4096,)
+    with queue._database.reading() as session:
+        assert session.run("PRAGMA wal_autocheckpoint").fetchone() == (0,)
 
 
 def test_connections_keep_few_pages_however_large_the_file_is(queue):
@@ -168,6 +175,30 @@ def test_settlements_that_came_too_late_are_told_beside_those_that_did_not(queue
     assert queue.counts().states["done"] == 3
 
 
+def test_who_has_begun_an_exchange_does_not_wait_for_other_processes(queue, path):
+    publish(queue, record())
+    with open(f"{path}.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        begun = queue.begin_exchange(OWNER, CONSUMER, (), 1)
+        assert not begun.is_here()
+    assert len(begun.end().claimed) == 1
+
+
+def test_others_may_write_while_an_answer_is_read(queue, path, monkeypatch):
+    publish(queue, record())
+    read, locks = rowexchanges.read_claimed, []
+
+    def read_beside_others(*arguments):
+        with open(f"{path}.lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.append(lock)
+        return read(*arguments)
+
+    monkeypatch.setattr(rowexchanges, "read_claimed", read_beside_others)
+    claim_one(queue)
+    assert locks
+
+
 def test_wiped_secrets_are_not_left_in_the_file(queue, path):
     canary = b"canary-" * 3000
     publish(queue, record(secrets=canary))
@@ -177,7 +208,7 @@ def test_wiped_secrets_are_not_left_in_the_file(queue, path):
 
 
 def test_wiped_secrets_leave_the_log_before_it_has_grown(path, monkeypatch):
-    monkeypatch.setattr(database, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(database, "EMPTY_LOG_SECONDS", 0.0)
     queue = SQLiteQueue(name="default", path=path)
     publish(queue, record(secrets=b"canary-" * 3000))
     hand_in(queue, claim_one(queue), "done", wipe=True)

@@ -142,6 +142,12 @@ class FaultyQueue(LocalQueue):
     def exchange(
         self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
     ) -> Exchanged:
+        self.readers.append(threading.current_thread().name)
+        return self._exchange(owner_id, consumer, settlements, wanted, alone)
+
+    def _exchange(
+        self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool
+    ) -> Exchanged:
         self._call("exchange", tuple(settlements), wanted, alone)
         answer = super().exchange(owner_id, consumer, settlements, wanted, alone)
         if not wanted:  # a backend need not look for suspects when nobody asks for tasks
@@ -161,14 +167,14 @@ class FaultyQueue(LocalQueue):
                 self.on_the_way.append(come)
                 self.called.notify_all()
             try:
-                told.set_result(self.exchange(owner_id, consumer, settlements, wanted, alone))
+                told.set_result(self._exchange(owner_id, consumer, settlements, wanted, alone))
             except FaultError as error:
                 told.set_exception(error)
 
         def end() -> Exchanged:
             assert not is_far or come.wait(PATIENCE * 3), "the answer never came"
             self.readers.append(threading.current_thread().name)
-            return told.result() if is_far else self.exchange(owner_id, consumer, settlements, wanted, alone)
+            return told.result() if is_far else self._exchange(owner_id, consumer, settlements, wanted, alone)
 
         return PendingExchange(end, lambda: come.is_set() or not is_far)
 

@@ -67,6 +67,18 @@ def test_a_task_that_comes_alone_is_claimed_and_handed_in_by_its_worker(site: Si
     assert site.backend.readers[before:] == ["taskqueue-default-1"] * 2
 
 
+def test_who_has_nothing_to_do_meanwhile_does_not_begin_but_makes_an_exchange(site: Site):
+    def begin(*arguments: Any) -> Any:
+        raise FaultError("nobody has to wait for this")
+
+    site.backend.begin_exchange = begin  # type: ignore[method-assign]
+    site.consumer(answering()).start()
+    for number in range(3):
+        site.add("/a")
+        site.ears.wait_for(Event.DONE, number + 1)
+    assert not site.ears.of(Event.CONSUMER_FAILED)
+
+
 def test_while_one_runs_a_task_another_waits_for_hints(site: Site):
     site.backend.hints_only = True
     gate = Gate()

@@ -24,9 +24,11 @@ from ..errors import BackendReplacedError, BackendUnavailableError
 from ..forks import held_back
 from ..interfaces import SchemaStatus
 from .deadlines import Deadline
+from .errands import Errands
 from .faults import LOCKED, explain
 from .filelocks import WriteLock
 from .filesystem import make_file, make_folder, refuse_network
+from .rowchanges import set_up
 from .schema import SCHEMA_VERSION, Layout
 from .sessions import (
     Identity,
@@ -35,16 +37,19 @@ from .sessions import (
     Synchronous,
     connect,
     identify,
-    keep_more,
+    prepare_to_write,
     set_patience,
     use_write_ahead_log,
 )
 
 DEFAULT_TIMEOUT = 5.0  # of verbs that are given none
-# Of the write-ahead log, before it is copied into the file. The larger it is, the more of its pages are copied only
-# once: in a drain that took 22 µs a task with 4 MiB, and 9 with these.
+# Of the write-ahead log, before a commit copies it into the file. The larger it is, the more of its pages are copied
+# only once: in a drain that took 22 µs a task with 4 MiB, and 9 with these.
 CHECKPOINT_BYTES = 16 * 1024 * 1024
-CHECKPOINT_SECONDS = 60.0  # and so long after the last time, since the log still has what was wiped
+# What the log is written over then takes less time than what it grows by. But it still has what was wiped: so now and
+# then it is emptied, and when readers have kept it from being copied.
+EMPTY_LOG_BYTES = 2 * CHECKPOINT_BYTES
+EMPTY_LOG_SECONDS = 60.0
 FORK_PATIENCE_SECONDS = 5.0
 
 
@@ -65,8 +70,9 @@ class Database:
         self._identity: Identity | None = None
         self._identifying = threading.Lock()
         self._version = -1
-        self._checkpoint_at, self._checkpoint_due = CHECKPOINT_BYTES, Deadline(CHECKPOINT_SECONDS)
+        self._empty_log_at, self._empty_log_due = EMPTY_LOG_BYTES, Deadline(EMPTY_LOG_SECONDS)
         self._log: Identity | None = None  # the write-ahead log that belongs to the file as we know it
+        self.errands = Errands(f"taskqueue-{os.path.basename(self.path)}")
         self._is_replaced = self._has_failed = self._forked_in_use = False
         self._opened_pid: int | None = None
 
@@ -75,20 +81,25 @@ class Database:
     @contextmanager
     def writing(self, timeout: float | None = None) -> Iterator[Session]:
         """A transaction that writes; committed at the end of the block, rolled back when the block raises."""
+        with self.alone(timeout) as session, session.transaction():
+            self._writer.has_begun = True
+            yield session
+
+    @contextmanager
+    def alone(self, timeout: float | None = None) -> Iterator[Session]:
+        """Be the only one who writes. Each statement is a transaction of its own, where none is begun."""
         deadline = Deadline(DEFAULT_TIMEOUT if timeout is None else timeout)
         with self._using(self._writer, deadline), self._locked(deadline):
             session = self._session(self._writer, deadline)
             set_patience(session, deadline)
-            session.connection.execute("BEGIN IMMEDIATE")
-            self._writer.has_begun = True
-            try:
-                yield session
-                session.connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    session.connection.execute("ROLLBACK")
-                raise
-            self._checkpoint(session)
+            yield session
+            self.let_others_write(session)
+
+    def let_others_write(self, session: Session) -> None:
+        """Be the only one no longer, before the end of ``alone``: what is still to be done there only reads."""
+        if self._write_lock.is_held:
+            self._empty_log(session)
+            self._write_lock.release()
 
     @contextmanager
     def reading(self, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Session]:
@@ -186,6 +197,8 @@ class Database:
 
     def _session(self, slot: Slot, deadline: Deadline) -> Session:
         self._check_identity(slot)
+        if slot.is_spent:
+            slot.discard()
         if slot.session is None:
             slot.session = self._open(slot, deadline)
         return slot.session
@@ -228,7 +241,8 @@ class Database:
             session.connection.close()
             raise
         if slot is self._writer:
-            keep_more(session)
+            prepare_to_write(session, CHECKPOINT_BYTES)
+            set_up(session)
         session.queue = number or 0
         with self._identifying:
             self._identity = session.identity
@@ -265,19 +279,20 @@ class Database:
 
     # ---- the write-ahead log ----
 
-    def _checkpoint(self, session: Session) -> None:
-        """Copy the log into the file when it has grown. What was committed is safe without it, so it may fail."""
+    def _empty_log(self, session: Session) -> None:
+        """Copy the log into the file, and empty it, if it is time to. What was committed is safe without it, so it may
+        fail."""
         try:
             status = os.stat(self._log_path)
             self._log, log_bytes = (status.st_dev, status.st_ino), status.st_size
-            if log_bytes < self._checkpoint_at and self._checkpoint_due.remaining() > 0:
+            if log_bytes < self._empty_log_at and self._empty_log_due.remaining() > 0:
                 return
-            self._checkpoint_due = Deadline(CHECKPOINT_SECONDS)
+            self._empty_log_due = Deadline(EMPTY_LOG_SECONDS)
             set_patience(session, Deadline(0.0))
             (busy, _, _) = session.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            self._checkpoint_at = log_bytes + CHECKPOINT_BYTES if busy else CHECKPOINT_BYTES
+            self._empty_log_at = log_bytes + CHECKPOINT_BYTES if busy else EMPTY_LOG_BYTES
         except (sqlite3.Error, OSError):
-            self._writer.discard()
+            self._writer.is_spent = True
 
     def _watch(self) -> bool:
         found = identify(self.path)

@@ -32,16 +32,23 @@ class WriteLock:
     def __init__(self, path: str) -> None:
         self._path = path
         self._file: int | None = None
+        self.is_held = False
 
     @contextmanager
     def held(self, deadline: Deadline) -> Iterator[None]:
         """Hold the lock for a block. Polled, since waiting for a file lock cannot be given an end otherwise."""
-        descriptor = self._lock(deadline)
+        self._lock(deadline)
+        self.is_held = True
         try:
             yield
         finally:
-            if self._file is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            self.release()
+
+    def release(self) -> None:
+        """Hold the lock no longer, before the end of the block."""
+        if self.is_held and self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        self.is_held = False
 
     def close(self) -> None:
         """Close the file; it is opened again when needed."""
@@ -49,7 +56,7 @@ class WriteLock:
             os.close(self._file)
             self._file = None
 
-    def _lock(self, deadline: Deadline) -> int:
+    def _lock(self, deadline: Deadline) -> None:
         while True:
             if self._file is None:
                 self._file = open_or_make_file(self._path)
@@ -59,7 +66,7 @@ class WriteLock:
                 )
             # Who deleted the file deleted the lock: others may hold one on a new file of that name.
             if is_at(self._path, self._file):
-                return self._file
+                return
             self.close()
 
 

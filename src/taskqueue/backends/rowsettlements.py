@@ -1,7 +1,6 @@
-"""Settlements as changes of rows, as many in one statement as ended alike. Each function works in an open session.
+"""Settlements as changes of rows, as many in one change as ended alike. Each function works in an open session.
 
-Knows no files, no locks and no threads. With one statement for each settlement the module ``sqlite3`` would let the
-threads of its process take turns fourteen times a task; while they work, most of an exchange was waiting for those.
+Knows no files, no locks and no threads.
 """
 
 from __future__ import annotations
@@ -9,31 +8,63 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import msgspec
 
 from ..interfaces import Settlement
-from .rowvalues import only_row
+from .rowchanges import Change, change_all
+from .rowvalues import to_ids
 from .sessions import Session
 from .statements import load
 
 _SELECT_SETTLED = load("select_settled")
-_SETTLE_ALIKE = load("settle_alike")
+_encoder = msgspec.json.Encoder()
 
 
-class _Alike(NamedTuple):
-    """What settlements of one statement have in common."""
+def settle(session: Session, settlements: Iterable[Settlement], now: float) -> list[Change]:
+    """The changes by which settlements of different tasks are taken in, all or none.
 
-    state: str
-    delay: float
-    attempts: int
-    wipe: bool
-    started: bool
-    has_outcome: bool
+    Raises ValueError or OverflowError when one is of what is in no store of ours.
+    """
+    groups: dict[tuple[str, float, int, bool, bool, bool], list[Settlement]] = defaultdict(list)
+    for each in settlements:
+        alike = (each.state, each.delay, each.attempts, each.wipe, each.started, each.outcome is None)
+        groups[alike].append(each)
+    return [_change(session, members, now) for members in groups.values()]
 
 
-def settle_claims(session: Session, settlements: Sequence[Settlement], now: float) -> list[str]:
-    """Take in what became of claims; returns the ids of those that came too late."""
+def _change(session: Session, settlements: Sequence[Settlement], now: float) -> Change:
+    """``settlements`` are alike but for their outcomes."""
+    begin = 1  # as SQLite counts
+    given: dict[str, tuple[int, int, int]] = {}
+    outcomes = []
+    for each in settlements:
+        outcome = each.outcome or b""
+        given[each.id] = each.claim_number, begin, len(outcome)
+        outcomes.append(outcome)
+        begin += len(outcome)
+    told = _encoder.encode(given).decode()
+    if "\\u0000" in told:
+        raise ValueError("an id that SQLite would not see the end of")
+    first = settlements[0]
+    return Change(
+        "settle",
+        session.queue,
+        now,
+        given=told,
+        tasks=len(settlements),
+        state=first.state,
+        due=now + max(0.0, first.delay),
+        attempts=first.attempts,
+        wipe=first.wipe,
+        started=first.started,
+        outcomes=None if first.outcome is None else b"".join(outcomes),
+    )
+
+
+def settle_one_by_one(session: Session, settlements: Sequence[Settlement], now: float) -> list[str]:
+    """Take in what came in time, within a transaction; returns the ids of what did not."""
     late: set[int] = set()  # places among the settlements
     left = dict(enumerate(settlements))
     while left:
@@ -50,55 +81,13 @@ def settle_claims(session: Session, settlements: Sequence[Settlement], now: floa
 
 def _settle_round(session: Session, settlements: Mapping[str, Settlement], now: float) -> Collection[str]:
     """Take in one settlement of each task; returns the ids of those that came in time."""
-    rows = _rows(session, settlements)
-    groups: dict[_Alike, list[Settlement]] = defaultdict(list)
-    for task_id in rows:
-        groups[_alike(settlements[task_id])].append(settlements[task_id])
-    for alike, members in groups.items():
-        _settle(session, alike, members, rows, now)
-    return rows.keys()
-
-
-def _rows(session: Session, settlements: Mapping[str, Settlement]) -> dict[str, int]:
-    """The numbers of the rows that these settle, by id; of those that came too late there is none."""
     # Somebody else may have written what JSON cannot tell SQLite of: it keeps no other from being settled.
     claims = {
         each.id: each.claim_number
         for each in settlements.values()
         if "\0" not in each.id and math.isfinite(each.claim_number)
     }
-    found: dict[str, int] = json.loads(only_row(session.run(_SELECT_SETTLED, claims=json.dumps(claims)))[0])
+    found = set(to_ids(session.run(_SELECT_SETTLED, claims=json.dumps(claims)))) & claims.keys()
+    if found:
+        change_all(session, settle(session, [each for each in settlements.values() if each.id in found], now))
     return found
-
-
-def _alike(settlement: Settlement) -> _Alike:
-    return _Alike(
-        settlement.state,
-        max(0.0, settlement.delay),
-        settlement.attempts,
-        settlement.wipe,
-        settlement.started,
-        settlement.outcome is not None,
-    )
-
-
-def _settle(
-    session: Session, alike: _Alike, settlements: Sequence[Settlement], rows: Mapping[str, int], now: float
-) -> None:
-    begin = 1  # as SQLite counts
-    settled: dict[int, int] = {}
-    for each in settlements:
-        length = len(each.outcome or b"")
-        settled[rows[each.id]] = begin << 32 | length
-        begin += length
-    parameters: dict[str, Any] = {
-        "state": alike.state,
-        "due": now + alike.delay,
-        "attempts": alike.attempts,
-        "wipe": alike.wipe,
-        "started": alike.started,
-        "outcomes": b"".join([each.outcome or b"" for each in settlements]) if alike.has_outcome else None,
-        "settled": json.dumps(settled),
-        "now": now,
-    }
-    session.run(_SETTLE_ALIKE, **parameters)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
@@ -31,6 +31,18 @@ class Session:
         self.queue = 0
         self.patience = -1  # in milliseconds, when it was set last
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A transaction that writes; committed at the end of the block, rolled back when the block raises."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
+            raise
+
     def run(self, statement: str, **parameters: Any) -> sqlite3.Cursor:
         """Execute one statement."""
         return self.connection.execute(statement, {"queue": self.queue, **parameters})
@@ -43,16 +55,17 @@ class Session:
 class Slot:
     """The place of one connection, and the lock of the threads that share it."""
 
-    __slots__ = ("has_begun", "lock", "session")
+    __slots__ = ("has_begun", "is_spent", "lock", "session")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.session: Session | None = None
+        self.is_spent = False  # whether the connection is not to be used again
         self.has_begun = False  # whether who has the lock works; else it may still wait for another process
 
     def discard(self) -> None:
         """Close the connection, whatever state it is in."""
-        session, self.session = self.session, None
+        session, self.session, self.is_spent = self.session, None, False
         if session is not None:
             with suppress(sqlite3.Error):
                 session.connection.close()
@@ -85,9 +98,11 @@ def connect(path: str, synchronous: Synchronous, deadline: Deadline) -> sqlite3.
     return connection
 
 
-def keep_more(session: Session) -> None:
-    """Let a connection that writes keep as many pages as an exchange changes."""
+def prepare_to_write(session: Session, checkpoint_bytes: int) -> None:
+    """Have it keep as many pages as an exchange changes, and copy the log into the file when that has so much."""
     session.connection.execute(f"PRAGMA cache_size = -{WRITERS_CACHE_KIBIBYTES}")
+    (page_bytes,) = session.connection.execute("PRAGMA page_size").fetchone()
+    session.connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_bytes // page_bytes}")
 
 
 def identify(path: str) -> Identity | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from itertools import chain
 
 from ..interfaces import (
@@ -16,6 +17,7 @@ from ..interfaces import (
     Exchanged,
     Owner,
     OwnerStatus,
+    PendingExchange,
     Reclaimed,
     Record,
     SchemaStatus,
@@ -29,8 +31,7 @@ from .database import Database
 from .deadlines import Deadline
 from .filehints import FileHints
 from .filelocks import OwnerLocks
-from .rowclaims import claim
-from .rowsettlements import settle_claims
+from .rowexchanges import Asked, exchange
 from .schema import Layout
 from .sessions import Synchronous
 
@@ -98,24 +99,27 @@ class SQLiteQueue(TaskQueue):
     def exchange(
         self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
     ) -> Exchanged:
-        if not settlements:
+        return self._exchange(Asked(owner_id, consumer, settlements, wanted, alone), lambda: None)
+
+    def begin_exchange(
+        self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
+    ) -> PendingExchange:
+        asked = Asked(owner_id, consumer, settlements, wanted, alone)
+        return PendingExchange(*self._database.errands.begin(partial(self._exchange, asked)))
+
+    def _exchange(self, asked: Asked, let_go: Callable[[], None]) -> Exchanged:
+        if not asked.settlements:
             with self._database.reading() as session:
                 seen = rows.look(session, time.time())
-            if not seen.is_worth_writing(wanted, alone):
+            if not seen.is_worth_writing(asked.wanted, asked.alone):
                 return seen.answer()
-        with self._database.writing() as session:
-            now = time.time()
-            refused = settle_claims(session, settlements, now)
-            seen = rows.look(session, now)
-            if seen.next_due == 0.0:
-                rows.promote(session, now)
-                seen = rows.look(session, now)
-            claimed = [] if seen.paused else claim(session, owner_id, consumer, wanted, alone, now)
-            if any(record.suspect for record in claimed):  # there may be no other
-                seen = rows.look(session, now)
-        if any(each.state in rules.RETURNED for each in settlements):
+        with self._database.alone() as session:
+            changed = exchange(session, asked, time.time(), let_go)
+            self._database.let_others_write(session)
+            answer = changed.answer(session)
+        if any(each.state in rules.RETURNED for each in asked.settlements):
             self._hints.spread()
-        return seen.answer(claimed, refused)
+        return answer
 
     def release(self, owner_id: str, consumer: str, holding: Collection[str]) -> int:
         with self._database.reading() as session:
@@ -269,5 +273,6 @@ class SQLiteQueue(TaskQueue):
     def close(self) -> None:
         """Close the file, and end the leases that this object took."""
         self._hints.close()
+        self._database.errands.close()
         self._database.close()
         self._owner_locks.release_all()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from .. import notices
@@ -89,16 +90,21 @@ class Ledger:
 
     # ---- exchanges ----
 
-    def begin(self, wanted: int, alone: bool) -> None:
-        """Hand in what is finished, and ask for more; ``end`` is to follow. What is handed in stays with us until the
-        answer is here."""
+    def begin(self, wanted: int, alone: bool, at_once: bool = False) -> None:
+        """Hand in what is finished, and ask for more; ``end`` is to follow, ``at_once`` when there is nothing to do
+        meanwhile. What is handed in stays with us until the answer is here."""
         with self._lock:
             finished = tuple(self._finished)
         if finished:
             reach("settle.begun")
         settlements = [each.settlement for each in finished]
+        asked = self._keeper.owner_id, self._consumer, settlements, wanted, alone
         try:
-            exchange = self._backend.begin_exchange(self._keeper.owner_id, self._consumer, settlements, wanted, alone)
+            exchange = (
+                PendingExchange(partial(self._backend.exchange, *asked))
+                if at_once
+                else self._backend.begin_exchange(*asked)
+            )
         except Exception:
             self._lose(finished)
             raise
@@ -141,7 +147,7 @@ class Ledger:
         """
         self._keeper.hold_lease(self._queue, LEASE_TIMEOUT)
         if self._in_limbo:
-            self.begin(0, alone=False)
+            self.begin(0, alone=False, at_once=True)
             self.end()
         self._backend.release(self._keeper.owner_id, self._consumer, tuple(self._held))
         self.is_answer_lost = False

@@ -215,7 +215,7 @@ class Consumer:
         if self._ledger.is_answer_lost:
             self._ledger.recover()
         if wanted or self._ledger.has_finished or self._trouble:
-            self._ledger.begin(wanted, alone)
+            self._ledger.begin(wanted, alone, at_once=True)
             self._end_exchange()
         else:
             self._ask_at = time.monotonic() + self._pause(None)
@@ -376,7 +376,7 @@ class Consumer:
                 return False
             if is_idle:
                 self._watch.catch_up()
-            self._ledger.begin(wanted, alone)
+            self._ledger.begin(wanted, alone, at_once=is_idle)
         if not self._ledger.is_answer_here:
             left = self._pool.heed_half()
             if left or (self._pool.size == 1 and not is_idle):
