@@ -90,6 +90,18 @@ def test_closing_ends_the_thread_when_it_has_made_its_calls(made):
     assert made.begin(lambda _: "again").end() == "again"
 
 
+def test_where_no_thread_can_be_started_a_call_is_made_by_who_wants_its_answer(made, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        begun = made.begin(lambda _: threading.current_thread())
+    assert begun.is_here()
+    assert begun.end() is threading.current_thread()
+    assert made.begin(lambda _: threading.current_thread()).end() in threads()
+
+
 def test_what_was_called_is_not_kept(made):
     class Kept:
         def __call__(self, _):

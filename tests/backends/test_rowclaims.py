@@ -8,7 +8,7 @@ import pytest
 
 from taskqueue.interfaces import CLAIM_BYTES_LIMIT, Record
 
-from .making import beat, claim, publish, record
+from .making import CONSUMER, OWNER, beat, claim, publish, record
 
 
 @pytest.fixture
@@ -81,6 +81,22 @@ def test_no_more_is_claimed_than_may_go_into_one_answer(queue):
     sizes = [third, third, third, 1, CLAIM_BYTES_LIMIT + 1, 1]
     ids = [publish(queue, record(body=b"x" * size, secrets=None)) for size in sizes]
     assert [[each.id for each in claim(queue, 10)] for _ in range(3)] == [ids[:4], ids[4:5], ids[5:]]
+
+
+@pytest.mark.parametrize("is_suspect", [False, True])
+def test_what_is_large_is_not_kept_in_memory_until_the_next_claim(queue, is_suspect):
+    beat(queue)
+    large = record(body=b"x" * (CLAIM_BYTES_LIMIT + 1))
+    publish(queue, large)
+    if is_suspect:
+        claim(queue, 1)
+        queue.retire(OWNER)
+        queue.reclaim(3)
+        beat(queue)
+    (claimed,) = queue.exchange(OWNER, CONSUMER, (), 1, alone=True).claimed
+    assert (claimed.body, claimed.suspect) == (large.body, is_suspect)
+    with queue._database.alone() as session:
+        assert session.run("SELECT sum(length(content)) FROM answer").fetchone() == (None,)
 
 
 def test_a_claimed_record_is_one_of_the_type_that_backends_hand_out(queue):

@@ -73,6 +73,15 @@ def test_an_old_claim_before_the_new_one_is_refused_alone(queue, running):
     assert queue.get(task.id).state == "done"
 
 
+def test_an_id_that_looks_as_if_it_went_on_is_settled(queue, running):
+    (task,) = running(1)
+    with queue._database.writing() as session:
+        session.run("UPDATE task SET id = id || '\\u0000'")
+    odd = Settlement(id=f"{task.id}\\u0000", claim_number=task.claim_number, state="done")
+    assert hand_in_all(queue, odd) == ()
+    assert queue.get(odd.id).state == "done"
+
+
 @pytest.mark.parametrize(
     ("task_id", "claim_number"), [("a\0b", 1), ('"\\', 1), ("\ud800", 1), ("a", float("inf")), ("a", 2**63)]
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
@@ -38,10 +39,17 @@ class Errands:
         errand = _Errand(call)
         with self._lock:
             if not self._is_served:
-                threading.Thread(target=self._serve, name=self._name, daemon=True).start()
-                self._is_served = True
-            self._calls.put(errand)
-        errand.wait_to_go_on()
+                thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+                with suppress(RuntimeError):  # no more threads can be started
+                    thread.start()
+                    self._is_served = True
+            is_served = self._is_served
+            if is_served:
+                self._calls.put(errand)
+        if is_served:
+            errand.wait_to_go_on()
+        else:
+            errand.make()
         return Begun(errand.end, errand.is_over)
 
     def close(self) -> None:

@@ -40,19 +40,18 @@ def _change(session: Session, settlements: Sequence[Settlement], now: float) -> 
     given: dict[str, tuple[int, int, int]] = {}
     outcomes = []
     for each in settlements:
+        if "\0" in each.id:
+            raise ValueError("an id of which SQLite would see the beginning only")
         outcome = each.outcome or b""
         given[each.id] = each.claim_number, begin, len(outcome)
         outcomes.append(outcome)
         begin += len(outcome)
-    told = _encoder.encode(given).decode()
-    if "\\u0000" in told:
-        raise ValueError("an id that SQLite would not see the end of")
     first = settlements[0]
     return Change(
         "settle",
         session.queue,
         now,
-        given=told,
+        given=_encoder.encode(given).decode(),
         tasks=len(settlements),
         state=first.state,
         due=now + max(0.0, first.delay),

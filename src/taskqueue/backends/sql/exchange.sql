@@ -43,7 +43,8 @@ END;
 -- Claim up to "tasks" ready tasks, or the one whose row is "given"; each claim has a number that no other claim of the
 -- task ever has. Then say what they are: their small columns as JSON, with times in units of 2**-30 seconds, which are
 -- whole numbers for all times since 1970; their large ones one after the other. Each row of an answer is a turn that the
--- threads of this process may take from us, so it is one. Rows that are not as we write them are left out; what has no
+-- threads of this process may take from us, so it is one; but for a task so large that it comes alone, since what stands
+-- here is kept in memory until the next claim. Rows that are not as we write them are left out; what has no
 -- text for an id is not claimed, since nobody could settle it.
 CREATE TEMP TRIGGER change_claim INSTEAD OF INSERT ON change WHEN NEW.kind = 'claim' BEGIN
     DELETE FROM chosen;
@@ -51,7 +52,8 @@ CREATE TEMP TRIGGER change_claim INSTEAD OF INSERT ON change WHEN NEW.kind = 'cl
     SELECT rowid, length(body) + coalesce(length(secrets), 0) FROM task
     WHERE NEW.given IS NULL AND queue = NEW.queue AND state = 'ready' AND suspect = 0 AND typeof(id) = 'text'
     ORDER BY priority DESC, id LIMIT NEW.tasks;
-    INSERT INTO chosen (number, size) SELECT NEW.given, 0 WHERE NEW.given IS NOT NULL;
+    INSERT INTO chosen (number, size)
+    SELECT rowid, length(body) + coalesce(length(secrets), 0) FROM task WHERE rowid = NEW.given;
     DELETE FROM chosen WHERE place IN (
         SELECT place FROM (
             SELECT place, sum(size) OVER (ORDER BY place) AS size_up_to_here FROM chosen
@@ -82,7 +84,7 @@ CREATE TEMP TRIGGER change_claim INSTEAD OF INSERT ON change WHEN NEW.kind = 'cl
         )),
         CAST(group_concat(
             CAST(body AS TEXT) || CAST(coalesce(secrets, x'') AS TEXT) || CAST(envelope AS TEXT) || CAST(outcome AS TEXT), ''
-        ) AS BLOB)
+        ) FILTER (WHERE (SELECT sum(size) FROM chosen) <= NEW.bytes) AS BLOB)
     FROM chosen CROSS JOIN task ON task.rowid = chosen.number
     WHERE typeof(id) = 'text' AND typeof(priority) = 'integer' AND typeof(claim_number) = 'integer'
         AND typeof(attempts) = 'integer' AND typeof(deaths) = 'integer' AND typeof(suspect) = 'integer'
