@@ -143,7 +143,12 @@ MUTATIONS = [
     ("sql/exchange.sql", " AND first_claimed_at = claimed_at", "", "a later claim leaves the first"),
     ("sql/exchange.sql", "NEW.outcomes IS NULL", "0", "no outcome leaves the last one"),
     ("sql/exchange.sql", "iif(NEW.wipe, NULL, secrets)", "secrets", "wiping forgets the secrets"),
-    ("sql/exchange.sql", "iif(NEW.state = 'scheduled', NEW.due, due)", "due", "a retry waits for its delay"),
+    (
+        "sql/exchange.sql",
+        "iif(NEW.state = 'scheduled', NEW.now + json_extract(settled.claim, '$[3]'), due)",
+        "due",
+        "a retry waits for its delay",
+    ),
     ("sql/exchange.sql", "claim_number + 1", "1", "the claim number grows"),
     ("sql/exchange.sql", "coalesce(first_claimed_at, NEW.now)", "NEW.now", "the first claim stays"),
     ("sql/exchange.sql", "priority DESC, id", "id", "higher priority first"),

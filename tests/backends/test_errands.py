@@ -1,5 +1,6 @@
 """Calls that another thread makes: answered, in order, and without keeping who wants the answer."""
 
+import gc
 import threading
 import weakref
 
@@ -78,16 +79,33 @@ def test_a_thread_that_has_nothing_to_do_ends_and_another_comes(made, monkeypatc
         assert threads() == []
 
 
-def test_closing_ends_the_thread_when_it_has_made_its_calls(made):
+def test_closing_waits_for_what_was_begun_and_ends_the_thread(made):
     may_end = threading.Event()
     begun = [made.begin(lambda _: may_end.wait(PATIENCE_SECONDS)), made.begin(lambda _: "behind")]
     (thread,) = threads()
-    made.close()
+    closing = threading.Thread(target=made.close)
+    closing.start()
+    assert not any(each.is_here() for each in begun)
     may_end.set()
-    assert [each.end() for each in begun] == [True, "behind"]
-    thread.join(PATIENCE_SECONDS)
+    closing.join(PATIENCE_SECONDS)
+    assert all(each.is_here() for each in begun)
     assert not thread.is_alive()
+    assert [each.end() for each in begun] == [True, "behind"]
     assert made.begin(lambda _: "again").end() == "again"
+
+
+def test_closing_does_not_wait_for_what_is_begun_meanwhile(made):
+    may_end = threading.Event()
+    first = made.begin(lambda _: may_end.wait(PATIENCE_SECONDS))
+    closing = threading.Thread(target=made.close)
+    closing.start()
+    while made._is_served:  # until it waits
+        threading.Event().wait(0.001)
+    assert made.begin(lambda _: "meanwhile").end() == "meanwhile"
+    may_end.set()
+    closing.join(PATIENCE_SECONDS)
+    assert not closing.is_alive()
+    assert first.end()
 
 
 def test_where_no_thread_can_be_started_a_call_is_made_by_who_wants_its_answer(made, monkeypatch):
@@ -100,6 +118,33 @@ def test_where_no_thread_can_be_started_a_call_is_made_by_who_wants_its_answer(m
     assert begun.is_here()
     assert begun.end() is threading.current_thread()
     assert made.begin(lambda _: threading.current_thread()).end() in threads()
+
+
+def test_what_went_wrong_is_not_kept(made):
+    class LostError(Exception):
+        """Something that knows what it was called with."""
+
+    def call(given):
+        def fail(_):
+            raise LostError(given)
+
+        return fail
+
+    class Given:
+        pass
+
+    given, gone = Given(), threading.Event()
+    weakref.finalize(given, gone.set)
+    gc.disable()
+    try:
+        begun = made.begin(call(given))
+        del given
+        with pytest.raises(LostError):
+            begun.end()
+        del begun
+        assert gone.wait(PATIENCE_SECONDS)
+    finally:
+        gc.enable()
 
 
 def test_what_was_called_is_not_kept(made):

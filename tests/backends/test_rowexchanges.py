@@ -1,14 +1,17 @@
 """Exchanges with a file: one statement where that is enough, several where something has to be known in between."""
 
+import fcntl
 import sqlite3
 
 import pytest
 
-from taskqueue.backends import database
+from taskqueue.backends import database, rowexchanges, sqlite
+from taskqueue.backends.deadlines import Deadline
+from taskqueue.backends.rowsettlements import settle
 from taskqueue.backends.sqlite import SQLiteQueue
 from taskqueue.interfaces import Settlement
 
-from .making import CONSUMER, OWNER, beat, claim, publish, record, state_of
+from .making import CONSUMER, OTHER, OWNER, beat, claim, publish, record, state_of
 
 
 @pytest.fixture
@@ -80,6 +83,63 @@ def test_what_is_given_back_is_claimed_in_the_same_exchange(queue, state, delay)
     assert [(each.id, each.claim_number) for each in answer.claimed] == [(claimed.id, claimed.claim_number + 1)]
 
 
+def test_retries_that_wait_for_different_times_are_one_change(queue):
+    publish(queue, *[record() for _ in range(40)])
+    claimed = claim(queue, 40)
+    exchange(queue, [settled(each, "scheduled", delay=10.0 + place) for place, each in enumerate(claimed)], 0)
+    due = [queue.get(each.id).due - claimed[0].claimed_at for each in claimed]
+    assert due == pytest.approx([10.0 + place for place in range(40)], abs=5.0)
+    assert due == sorted(due)
+    with queue._database.writing() as session:
+        changes = settle(session, [settled(each, "scheduled", delay=place) for place, each in enumerate(claimed)], 0.0)
+    assert len(changes) == 1
+
+
+def test_what_was_taken_back_before_the_answer_was_read_is_not_in_it(queue, path, monkeypatch):
+    large = record(body=bytes(2 * 1024 * 1024))
+    publish(queue, large)
+    other = SQLiteQueue(name="default", path=path)
+    beat(other, OTHER)
+    read = rowexchanges.read_claimed
+    taken = []
+
+    def read_late(*arguments):
+        monkeypatch.setattr(rowexchanges, "read_claimed", read)
+        other.retire(OWNER)
+        assert other.reclaim(3).ready == (large.id,)
+        taken.extend(other.exchange(OTHER, CONSUMER, (), 1, alone=True).claimed)
+        return read(*arguments)
+
+    monkeypatch.setattr(rowexchanges, "read_claimed", read_late)
+    assert exchange(queue, (), 1).claimed == ()
+    assert [(each.id, each.claim_number) for each in taken] == [(large.id, 2)]
+    other.close()
+
+
+def test_empty_outcomes_are_outcomes(queue):
+    publish(queue, *[record() for _ in range(2)])
+    assert exchange(queue, [settled(each, outcome=b"") for each in claim(queue, 2)], 0).refused == ()
+    assert queue.counts().states["done"] == 2
+
+
+def test_the_time_of_those_who_begin_behind_others_runs_from_their_beginning(queue, path, monkeypatch):
+    deadlines = []
+
+    class Noted(Deadline):
+        def __init__(self, seconds):
+            super().__init__(seconds)
+            deadlines.append(self)
+
+    monkeypatch.setattr(sqlite, "Deadline", Noted)
+    late = Settlement(id="x", claim_number=1, state="done")
+    with open(f"{path}.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        begun = [queue.begin_exchange(OWNER, CONSUMER, (late,), 0) for _ in range(3)]
+        assert len(deadlines) == 3
+    assert [each.end().refused for each in begun] == [("x",)] * 3
+    assert len(deadlines) == 3
+
+
 def test_a_suspect_that_is_given_back_is_told_of(queue):
     publish(queue, record())
     claim(queue, 1)
@@ -105,6 +165,7 @@ def test_a_paused_queue_takes_settlements_and_hands_out_nothing(queue):
 
 def test_a_log_that_cannot_be_emptied_keeps_no_answer_back(path, connected, monkeypatch):
     monkeypatch.setattr(database, "EMPTY_LOG_SECONDS", 0.0)
+    monkeypatch.setattr(database, "EMPTY_LOG_AGAIN_SECONDS", 0.0)
     failed = []
 
     class Failing(sqlite3.Connection):

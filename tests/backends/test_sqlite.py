@@ -237,6 +237,23 @@ def test_a_reader_that_stays_does_not_keep_the_log_from_being_written(queue, pat
     assert len(queue) == 20
 
 
+def test_a_log_that_a_reader_has_kept_is_emptied_soon_after(path, monkeypatch):
+    monkeypatch.setattr(database, "EMPTY_LOG_SECONDS", 0.0)
+    queue = SQLiteQueue(name="default", path=path)
+    publish(queue, record())
+    monkeypatch.setattr(database, "EMPTY_LOG_SECONDS", HOUR)
+    monkeypatch.setattr(database, "EMPTY_LOG_AGAIN_SECONDS", 0.0)
+    reader = sqlite3.connect(path)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM task").fetchone()
+    publish(queue, record())
+    assert Path(f"{path}-wal").stat().st_size > 0
+    reader.close()
+    publish(queue, record())
+    assert Path(f"{path}-wal").stat().st_size == 0
+    queue.close()
+
+
 # ---- what writes nothing -------------------------------------------------------------------------------------------
 
 

@@ -50,6 +50,7 @@ CHECKPOINT_BYTES = 16 * 1024 * 1024
 # then it is emptied, and when readers have kept it from being copied.
 EMPTY_LOG_BYTES = 2 * CHECKPOINT_BYTES
 EMPTY_LOG_SECONDS = 60.0
+EMPTY_LOG_AGAIN_SECONDS = 1.0  # when it cannot be, as while somebody reads
 FORK_PATIENCE_SECONDS = 5.0
 
 
@@ -287,10 +288,13 @@ class Database:
             self._log, log_bytes = (status.st_dev, status.st_ino), status.st_size
             if log_bytes < self._empty_log_at and self._empty_log_due.remaining() > 0:
                 return
-            self._empty_log_due = Deadline(EMPTY_LOG_SECONDS)
+            self._empty_log_due = Deadline(EMPTY_LOG_AGAIN_SECONDS)
             set_patience(session, Deadline(0.0))
             (busy, _, _) = session.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            self._empty_log_at = log_bytes + CHECKPOINT_BYTES if busy else EMPTY_LOG_BYTES
+            if busy:
+                self._empty_log_at = log_bytes + CHECKPOINT_BYTES
+            else:
+                self._empty_log_at, self._empty_log_due = EMPTY_LOG_BYTES, Deadline(EMPTY_LOG_SECONDS)
         except (sqlite3.Error, OSError):
             self._writer.is_spent = True
 

@@ -31,6 +31,7 @@ class Errands:
         self._name = name
         self._calls: SimpleQueue[_Errand | None] = SimpleQueue()
         self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
         self._is_served = False
 
     def begin(self, call: Callable[[Callable[[], None]], Any]) -> Begun:
@@ -39,9 +40,9 @@ class Errands:
         errand = _Errand(call)
         with self._lock:
             if not self._is_served:
-                thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+                self._thread = threading.Thread(target=self._serve, args=(self._calls,), name=self._name, daemon=True)
                 with suppress(RuntimeError):  # no more threads can be started
-                    thread.start()
+                    self._thread.start()
                     self._is_served = True
             is_served = self._is_served
             if is_served:
@@ -53,23 +54,27 @@ class Errands:
         return Begun(errand.end, errand.is_over)
 
     def close(self) -> None:
-        """End the thread when it has made its calls; does not wait."""
+        """Wait until the calls that were begun are made, and end the thread. For later ones another comes."""
         with self._lock:
-            if self._is_served:
+            thread = self._thread if self._is_served else None
+            if thread is not None:
                 self._calls.put(None)
+                self._calls, self._is_served = SimpleQueue(), False
+        if thread is not None:
+            thread.join()
 
-    def _serve(self) -> None:
+    def _serve(self, calls: SimpleQueue[_Errand | None]) -> None:
         while True:
             try:
-                errand = self._calls.get(timeout=IDLE_SECONDS)
+                errand = calls.get(timeout=IDLE_SECONDS)
             except Empty:
-                errand = None
-            if errand is None:
                 with self._lock:
-                    self._is_served = not self._calls.empty()
-                    if not self._is_served:
-                        return
-                continue
+                    if not calls.empty():
+                        continue
+                    self._is_served = False
+                    return
+            if errand is None:
+                return
             errand.make()
             del errand  # while it waits, a thread keeps nothing of the last one alive
 
@@ -91,6 +96,7 @@ class _Errand:
             self._answer = self._call(self.let_go)
         except BaseException as error:  # noqa: BLE001  # raised where the answer is wanted
             self._error = error
+        del self._call  # which may be known by what went wrong in it
         self._over.release()
         self.let_go()
 
@@ -107,6 +113,10 @@ class _Errand:
 
     def end(self) -> Any:
         with self._over:
-            if self._error is not None:
-                raise self._error
-            return self._answer
+            error, self._error = self._error, None
+            try:
+                if error is not None:
+                    raise error
+                return self._answer
+            finally:
+                del error  # it knows this frame

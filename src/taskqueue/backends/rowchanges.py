@@ -29,7 +29,6 @@ class Change(NamedTuple):
     given: str | int | None = None
     tasks: int = 0
     state: str | None = None
-    due: float | None = None
     attempts: int = 0
     wipe: bool = False
     started: bool = False

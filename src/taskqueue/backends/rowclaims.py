@@ -83,7 +83,8 @@ def read_claimed(session: Session, owner_id: str, consumer: str, now: float) -> 
     lengths = [length for each in found for length in (each.body, each.secrets or 0, each.envelope, each.outcome)]
     if len(found) != count or sum(lengths) != len(content or b""):
         # Somebody else may have written anything there, or made the file, with text that is not UTF-8.
-        return [to_record(row) for row in session.run(_READ_CHOSEN)]
+        chosen = session.run(_READ_CHOSEN, owner=owner_id, consumer=consumer, now=now)
+        return [to_record(row) for row in chosen]
     parts = iter([content[begin:end] for begin, end in pairwise(accumulate(lengths, initial=0))])
     return [
         _record(each, owner_id, consumer, now, next(parts), next(parts), next(parts), next(parts)) for each in found

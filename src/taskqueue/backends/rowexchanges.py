@@ -8,6 +8,7 @@ Knows no files, no locks and no threads.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -50,8 +51,9 @@ class Changed(NamedTuple):
         return self.seen.answer(claimed, self.refused)
 
 
-def exchange(session: Session, asked: Asked, now: float, let_go: Callable[[], None]) -> Changed:
+def exchange(session: Session, asked: Asked, let_go: Callable[[], None]) -> Changed:
     """Take in the settlements, and claim. ``let_go`` is called when little is left to do but for SQLite itself."""
+    now = time.time()
     seen = look(session, now)
     delays = [each.delay for each in asked.settlements if each.state == State.SCHEDULED.value]
     if (
@@ -61,7 +63,7 @@ def exchange(session: Session, asked: Asked, now: float, let_go: Callable[[], No
         or any(delay <= 0 for delay in delays)
         or len({each.id for each in asked.settlements}) != len(asked.settlements)
     ):
-        return _step_by_step(session, asked, now, let_go)
+        return _step_by_step(session, asked, let_go)
     try:
         changes = settle(session, asked.settlements, now)
         has_claimed = seen.ready and not seen.paused and asked.wanted > 0
@@ -71,14 +73,15 @@ def exchange(session: Session, asked: Asked, now: float, let_go: Callable[[], No
         if changes:
             change_all(session, changes)
     except (CameTooLateError, ValueError, OverflowError):
-        return _step_by_step(session, asked, now, let_go)
+        return _step_by_step(session, asked, let_go)
     if delays:
         seen = seen._replace(next_due=min(delays) if seen.next_due is None else min(seen.next_due, *delays))
     return Changed(asked, now, seen, has_claimed=has_claimed)
 
 
-def _step_by_step(session: Session, asked: Asked, now: float, let_go: Callable[[], None]) -> Changed:
+def _step_by_step(session: Session, asked: Asked, let_go: Callable[[], None]) -> Changed:
     with session.transaction():
+        now = time.time()
         refused = settle_one_by_one(session, asked.settlements, now)
         seen = look(session, now)
         if seen.next_due == 0.0:

@@ -27,23 +27,22 @@ def settle(session: Session, settlements: Iterable[Settlement], now: float) -> l
 
     Raises ValueError or OverflowError when one is of what is in no store of ours.
     """
-    groups: dict[tuple[str, float, int, bool, bool, bool], list[Settlement]] = defaultdict(list)
+    groups: dict[tuple[str, int, bool, bool, bool], list[Settlement]] = defaultdict(list)
     for each in settlements:
-        alike = (each.state, each.delay, each.attempts, each.wipe, each.started, each.outcome is None)
-        groups[alike].append(each)
+        groups[each.state, each.attempts, each.wipe, each.started, each.outcome is None].append(each)
     return [_change(session, members, now) for members in groups.values()]
 
 
 def _change(session: Session, settlements: Sequence[Settlement], now: float) -> Change:
-    """``settlements`` are alike but for their outcomes."""
+    """``settlements`` are alike but for their outcomes and delays."""
     begin = 1  # as SQLite counts
-    given: dict[str, tuple[int, int, int]] = {}
+    given: dict[str, tuple[int, int, int, float]] = {}
     outcomes = []
     for each in settlements:
         if "\0" in each.id:
             raise ValueError("an id of which SQLite would see the beginning only")
         outcome = each.outcome or b""
-        given[each.id] = each.claim_number, begin, len(outcome)
+        given[each.id] = each.claim_number, begin, len(outcome), max(0.0, each.delay)
         outcomes.append(outcome)
         begin += len(outcome)
     first = settlements[0]
@@ -54,7 +53,6 @@ def _change(session: Session, settlements: Sequence[Settlement], now: float) -> 
         given=_encoder.encode(given).decode(),
         tasks=len(settlements),
         state=first.state,
-        due=now + max(0.0, first.delay),
         attempts=first.attempts,
         wipe=first.wipe,
         started=first.started,

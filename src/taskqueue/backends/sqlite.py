@@ -27,7 +27,7 @@ from ..interfaces import (
 )
 from ..record import STORED_STATES, State
 from . import rows, rules
-from .database import Database
+from .database import DEFAULT_TIMEOUT, Database
 from .deadlines import Deadline
 from .filehints import FileHints
 from .filelocks import OwnerLocks
@@ -99,22 +99,24 @@ class SQLiteQueue(TaskQueue):
     def exchange(
         self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
     ) -> Exchanged:
-        return self._exchange(Asked(owner_id, consumer, settlements, wanted, alone), lambda: None)
+        asked = Asked(owner_id, consumer, settlements, wanted, alone)
+        return self._exchange(asked, Deadline(DEFAULT_TIMEOUT), lambda: None)
 
     def begin_exchange(
         self, owner_id: str, consumer: str, settlements: Sequence[Settlement], wanted: int, alone: bool = False
     ) -> PendingExchange:
         asked = Asked(owner_id, consumer, settlements, wanted, alone)
-        return PendingExchange(*self._database.errands.begin(partial(self._exchange, asked)))
+        deadline = Deadline(DEFAULT_TIMEOUT)  # from now on, also where others come first
+        return PendingExchange(*self._database.errands.begin(partial(self._exchange, asked, deadline)))
 
-    def _exchange(self, asked: Asked, let_go: Callable[[], None]) -> Exchanged:
+    def _exchange(self, asked: Asked, deadline: Deadline, let_go: Callable[[], None]) -> Exchanged:
         if not asked.settlements:
-            with self._database.reading() as session:
+            with self._database.reading(deadline.remaining()) as session:
                 seen = rows.look(session, time.time())
             if not seen.is_worth_writing(asked.wanted, asked.alone):
                 return seen.answer()
-        with self._database.alone() as session:
-            changed = exchange(session, asked, time.time(), let_go)
+        with self._database.alone(deadline.remaining()) as session:
+            changed = exchange(session, asked, let_go)
             self._database.let_others_write(session)
             answer = changed.answer(session)
         if any(each.state in rules.RETURNED for each in asked.settlements):

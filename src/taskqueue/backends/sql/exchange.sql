@@ -8,16 +8,16 @@ CREATE TEMP TABLE answer (count INTEGER, told TEXT, content BLOB);
 
 CREATE TEMP VIEW change AS SELECT
     NULL AS kind, NULL AS queue, NULL AS now, NULL AS given, NULL AS tasks,
-    NULL AS state, NULL AS due, NULL AS attempts, NULL AS wipe, NULL AS started, NULL AS outcomes,
+    NULL AS state, NULL AS attempts, NULL AS wipe, NULL AS started, NULL AS outcomes,
     NULL AS bytes, NULL AS owner, NULL AS consumer;
 
--- Take in what became of claims that ended alike but for their outcomes: those are cut out of "outcomes", which has them
--- all. "given" tells of each id the number of the claim, where its outcome begins, and its length. All or none: when one
--- came too late, the statement fails.
+-- Take in what became of claims that ended alike but for their outcomes, and the seconds until they are due. Outcomes are
+-- cut out of "outcomes", which has them all. "given" tells of each id the number of the claim, where its outcome begins,
+-- the length of that, and the seconds. All or none: when one came too late, the statement fails.
 CREATE TEMP TRIGGER change_settle INSTEAD OF INSERT ON change WHEN NEW.kind = 'settle' BEGIN
     UPDATE task
     SET state = NEW.state,
-        due = iif(NEW.state = 'scheduled', NEW.due, due),
+        due = iif(NEW.state = 'scheduled', NEW.now + json_extract(settled.claim, '$[3]'), due),
         attempts = attempts + NEW.attempts,
         suspect = iif(NEW.started, 0, suspect),
         first_claimed_at = iif(NOT NEW.started AND first_claimed_at = claimed_at, NULL, first_claimed_at),
@@ -25,7 +25,7 @@ CREATE TEMP TRIGGER change_settle INSTEAD OF INSERT ON change WHEN NEW.kind = 's
         outcome = iif(
             NEW.outcomes IS NULL,
             outcome,
-            substr(NEW.outcomes, json_extract(settled.claim, '$[1]'), json_extract(settled.claim, '$[2]'))
+            coalesce(substr(NEW.outcomes, json_extract(settled.claim, '$[1]'), json_extract(settled.claim, '$[2]')), x'')
         ),
         secrets = iif(NEW.wipe, NULL, secrets),
         owner = '',
@@ -49,11 +49,11 @@ END;
 CREATE TEMP TRIGGER change_claim INSTEAD OF INSERT ON change WHEN NEW.kind = 'claim' BEGIN
     DELETE FROM chosen;
     INSERT INTO chosen (number, size)
-    SELECT rowid, length(body) + coalesce(length(secrets), 0) FROM task
+    SELECT rowid, max(1, length(body) + coalesce(length(secrets), 0)) FROM task
     WHERE NEW.given IS NULL AND queue = NEW.queue AND state = 'ready' AND suspect = 0 AND typeof(id) = 'text'
     ORDER BY priority DESC, id LIMIT NEW.tasks;
     INSERT INTO chosen (number, size)
-    SELECT rowid, length(body) + coalesce(length(secrets), 0) FROM task WHERE rowid = NEW.given;
+    SELECT rowid, max(1, length(body) + coalesce(length(secrets), 0)) FROM task WHERE rowid = NEW.given;
     DELETE FROM chosen WHERE place IN (
         SELECT place FROM (
             SELECT place, sum(size) OVER (ORDER BY place) AS size_up_to_here FROM chosen
