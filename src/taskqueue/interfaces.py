@@ -159,6 +159,9 @@ class TaskQueue(ABC):
     # "durable": survives the process; "shared": other processes see the same tasks; "joins": tasks are added in the
     # application's own transaction, through ``enlist``, and nothing is staged
     capabilities: frozenset[str]
+    # A busy consumer begins its next exchange when so many tasks are left to run, or fewer: about as many as are run
+    # while the store works at a full one. When it is begun much earlier, the answer waits.
+    begin_exchange_at: int = CLAIM_COUNT_LIMIT
 
     # ---- the way in; the producer calls these, inside a request ----------------------------------------------
 

@@ -19,6 +19,10 @@ def test_nothing_is_taken_ahead_of_tasks_that_were_never_seen():
     assert prefetch.ahead(4, None, None, 0.05) == 0
 
 
+def test_the_next_exchange_begins_when_half_is_left_or_as_late_as_the_backend_wants():
+    assert [prefetch.low_water(*given) for given in ((200, 100), (200, 80), (7, 80), (0, 80))] == [100, 80, 3, 0]
+
+
 def test_as_many_short_tasks_are_taken_ahead_as_fit_into_the_time():
     assert prefetch.ahead(1, 0.01, None, 0.05) == 5
     assert prefetch.ahead(4, 0.01, None, 0.05) == 20

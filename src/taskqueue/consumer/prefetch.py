@@ -37,6 +37,11 @@ def wanted(threads: int, running: int, buffered: int, ahead_count: int) -> int:
     return max(0, min(CLAIM_COUNT_LIMIT, threads + ahead_count - running - buffered))
 
 
+def low_water(ahead_count: int, begin_at: int) -> int:
+    """With how many tasks left to start the next exchange begins."""
+    return min(ahead_count // 2, begin_at)
+
+
 def patience(prefetch_seconds: float) -> float:
     """So long a claimed task may wait for a thread before it is given back."""
     return max(PATIENCE_SECONDS, PATIENCE_FACTOR * prefetch_seconds)

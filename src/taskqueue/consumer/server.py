@@ -227,7 +227,8 @@ class Consumer:
             self._give_back(claims)
         elif wanted:
             # Where there was no more, it is of no use to ask again after every task: there are hints.
-            is_left = self._pool.submit(claims, low_water=self._ahead() // 2 if len(claims) == wanted else 0)
+            low_water = prefetch.low_water(self._ahead(), self._backend.begin_exchange_at)
+            is_left = self._pool.submit(claims, low_water if len(claims) == wanted else 0)
             if is_left:
                 self._watch.call_worker()
         is_more = len(claims) < wanted and prefetch.was_cut_short(answer)
