@@ -97,10 +97,12 @@ def test_closing_waits_for_what_was_begun_and_ends_the_thread(made):
 def test_closing_does_not_wait_for_what_is_begun_meanwhile(made):
     may_end = threading.Event()
     first = made.begin(lambda _: may_end.wait(PATIENCE_SECONDS))
+    (thread,) = threads()
+    join, is_waited_for = thread.join, threading.Event()
+    thread.join = lambda: (is_waited_for.set(), join())
     closing = threading.Thread(target=made.close)
     closing.start()
-    while made._is_served:  # until it waits
-        threading.Event().wait(0.001)
+    assert is_waited_for.wait(PATIENCE_SECONDS)
     assert made.begin(lambda _: "meanwhile").end() == "meanwhile"
     may_end.set()
     closing.join(PATIENCE_SECONDS)

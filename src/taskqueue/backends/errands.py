@@ -11,17 +11,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
+
+from .pending import PendingCall
 
 IDLE_SECONDS = 60.0  # a thread that has had nothing to do for so long ends
 PATIENCE_SECONDS = 0.003  # a call that waits for others first is not waited for
-
-
-class Begun(NamedTuple):
-    """``end`` waits for the answer, and returns it or raises what went wrong. ``is_here`` never waits."""
-
-    end: Callable[[], Any]
-    is_here: Callable[[], bool]
 
 
 class Errands:
@@ -34,7 +29,7 @@ class Errands:
         self._thread: threading.Thread | None = None
         self._is_served = False
 
-    def begin(self, call: Callable[[Callable[[], None]], Any]) -> Begun:
+    def begin(self, call: Callable[[Callable[[], None]], Any]) -> PendingCall:
         """Have ``call`` made. It is given a function to call when it leaves the interpreter to others for a while; then
         this returns."""
         errand = _Errand(call)
@@ -51,7 +46,7 @@ class Errands:
             errand.wait_to_go_on()
         else:
             errand.make()
-        return Begun(errand.end, errand.is_over)
+        return PendingCall(errand.end, errand.is_over)
 
     def close(self) -> None:
         """Wait until the calls that were begun are made, and end the thread. For later ones another comes."""

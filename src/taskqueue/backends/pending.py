@@ -1,4 +1,4 @@
-"""A call to a server that was sent, and whose answer is read later."""
+"""A call that was begun, by a server or by another thread, and whose answer is read later."""
 
 from __future__ import annotations
 
