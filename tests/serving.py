@@ -6,6 +6,7 @@ import http.cookies
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 
 APPS = Path(__file__).parent / "apps"
 PATIENCE_SECONDS = 30
+STACKS_SIGNAL = signal.SIGRTMIN  # of no server
 
 
 class Process:
@@ -72,7 +74,14 @@ class Process:
         return self.wait()
 
     def wait(self):
-        return self.popen.wait(PATIENCE_SECONDS)
+        """The exit status. Whoever does not end is asked what it does, before a master out of patience kills it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.popen.wait(PATIENCE_SECONDS * 2 / 3)
+        for pid in (self.pid, *_children_of(self.pid)):
+            _ask_for_stacks(pid)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(PATIENCE_SECONDS / 3)
+        raise AssertionError(f"it does not end, and had printed this:\n{self.output}")
 
     def _read(self):
         for line in self.popen.stdout:
@@ -82,6 +91,19 @@ class Process:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+
+def _children_of(pid):
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+def _ask_for_stacks(pid):
+    """Have a process print where its threads are, if it has said that it will."""
+    with contextlib.suppress(OSError):
+        handled = re.search(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1]
+        if int(handled, 16) >> (STACKS_SIGNAL - 1) & 1:
+            os.kill(pid, STACKS_SIGNAL)
 
 
 def pserve(ini, **keywords):

@@ -136,7 +136,7 @@ def test_what_is_left_when_the_time_is_up_is_handed_back(publisher: Publisher, s
 
 
 def test_nothing_is_taken_where_uwsgi_lets_no_thread_run(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(has_threads=False))
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(has_threads=False, worker_id=lambda: 1))
 
     assert not publisher.hand_over(MAIL, records("1"))
     assert len(publisher) == 0

@@ -26,6 +26,7 @@ from .kept import DEFAULT_LEASE, DEFAULT_RENEW, DOUBT_SECONDS, PROBE_SECONDS, Ke
 from .notices import Event
 from .publisher import Publisher
 from .queues import Queue
+from .threads import BackgroundThread
 
 __all__ = ["DEFAULT_LEASE", "DEFAULT_RENEW", "Keeper", "process_keeper"]
 
@@ -185,7 +186,7 @@ class Keeper:
         with self._changed:
             kept = self._kept.setdefault(id(queue), Kept(queue))
             if self._thread is None and not self._stopping:
-                thread = threading.Thread(target=self._run, name="taskqueue-keeper", daemon=True)
+                thread = BackgroundThread(target=self._run, name="taskqueue-keeper")
                 thread.start()
                 self._thread = thread
             return kept

@@ -21,6 +21,7 @@ from . import notices, wsgiservers
 from .configure import Installation
 from .keeper import process_keeper
 from .queues import is_stood_in
+from .threads import BackgroundThread
 from .wsgiservers import Worker
 
 Application = Callable[..., Iterable[bytes]]
@@ -92,9 +93,7 @@ class Lifecycle:
             self.start()
             return
         _Stopper.handle_sigterm()  # the thread cannot
-        threading.Thread(
-            target=self._wait_until_ready, args=(self._is_ready,), name="taskqueue-start", daemon=True
-        ).start()
+        BackgroundThread(target=self._wait_until_ready, args=(self._is_ready,), name="taskqueue-start").start()
 
     def _wait_until_ready(self, is_ready: Callable[[], bool]) -> None:
         pause = threading.Event()
@@ -146,9 +145,7 @@ class Lifecycle:
         if self._followed_pid == os.getpid() or self._is_refused():
             return
         self._followed_pid = os.getpid()
-        threading.Thread(
-            target=self._serve_with, args=(worker,), name=f"taskqueue-{worker.server}", daemon=True
-        ).start()
+        BackgroundThread(target=self._serve_with, args=(worker,), name=f"taskqueue-{worker.server}").start()
 
     def _serve_with(self, worker: Worker) -> None:
         pause = threading.Event()

@@ -8,13 +8,13 @@ come meanwhile. Knows no lease and no error: whoever makes a publisher says how 
 from __future__ import annotations
 
 import itertools
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from .interfaces import Record
 from .queues import Queue
+from .threads import BackgroundThread, uwsgi_module
 
 # After each call; what comes meanwhile is the next one. Requests that follow each other closely lose more by sharing
 # the interpreter with a call for each of them than by making it. After a rest, the first one is published at once.
@@ -80,9 +80,9 @@ class Publisher:
             return _by_queue(list(self._waiting.values()))
 
     def _start(self) -> bool:
-        if not getattr(sys.modules.get("uwsgi"), "has_threads", True):
+        if not getattr(uwsgi_module(), "has_threads", True):
             return False  # uWSGI may be told to let none run between requests
-        thread = threading.Thread(target=self._run, name="taskqueue-publisher", daemon=True)
+        thread = BackgroundThread(target=self._run, name="taskqueue-publisher")
         try:
             thread.start()
         except RuntimeError:

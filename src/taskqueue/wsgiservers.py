@@ -15,6 +15,8 @@ from collections.abc import Callable
 from types import FrameType, ModuleType
 from typing import Any, ClassVar
 
+from .threads import uwsgi_module
+
 
 class Worker(ABC):
     """This process, as the one of a server that answers requests."""
@@ -38,7 +40,7 @@ def current_worker() -> Worker | None:
 
 def is_master() -> bool:
     """Whether this process seems to load the application for workers that it forks."""
-    return current_worker() is None and ("gunicorn.arbiter" in sys.modules or _uwsgi() is not None)
+    return current_worker() is None and ("gunicorn.arbiter" in sys.modules or uwsgi_module() is not None)
 
 
 def call_in_workers(call: Callable[[Worker], None]) -> None:
@@ -51,19 +53,19 @@ def call_in_workers(call: Callable[[Worker], None]) -> None:
 
 def call_at_exit(call: Callable[[], None]) -> None:
     """Call this when uWSGI ends the process: it may be told to skip what Python does then."""
-    uwsgi = _uwsgi()
+    uwsgi = uwsgi_module()
     if uwsgi is not None:
         uwsgi.atexit = _in_a_row(getattr(uwsgi, "atexit", None), call)
 
 
 def has_signals_of_its_own() -> bool:
     """Whether the server handles signals where Python does not see it; a handler of Python's would disable that."""
-    return _uwsgi() is not None
+    return uwsgi_module() is not None
 
 
 def why_no_threads() -> str:
     """Why no thread would run here, and what to do; empty where threads run."""
-    uwsgi = _uwsgi()
+    uwsgi = uwsgi_module()
     if uwsgi is None or getattr(uwsgi, "has_threads", True):
         return ""
     return (
@@ -149,13 +151,13 @@ class _UWSGIWorker(Worker):
 
     @classmethod
     def current(cls) -> _UWSGIWorker | None:
-        uwsgi = _uwsgi()
+        uwsgi = uwsgi_module()
         return cls(uwsgi) if uwsgi is not None and uwsgi.worker_id() > 0 else None
 
     @classmethod
     def hook(cls) -> None:
         """Python's own hooks do not run when uWSGI forks; it has one of its own, for a single function."""
-        uwsgi = _uwsgi()
+        uwsgi = uwsgi_module()
         if uwsgi is None or cls._hooked_pid == os.getpid():
             return
         cls._hooked_pid = os.getpid()
@@ -176,9 +178,3 @@ class _UWSGIWorker(Worker):
 
     def is_ending(self) -> bool:
         return False
-
-
-def _uwsgi() -> Any:
-    """uWSGI's module. Only its server has one: what else can be imported by this name has no workers."""
-    module = sys.modules.get("uwsgi")
-    return module if hasattr(module, "worker_id") else None

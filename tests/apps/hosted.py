@@ -4,11 +4,13 @@ file. What its views did stands in the file ``effects`` of the folder that HOSTE
 Tasks and requests that block wait for the file ``gate``, a lock that the test holds.
 """
 
+import faulthandler
 import fcntl
 import json
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 import urllib.parse
 from pathlib import Path
@@ -19,6 +21,7 @@ from taskqueue.wsgi import Lifecycle, TaskQueueFilter, TransactionMiddleware
 FOLDER = Path(os.environ["HOSTED_FOLDER"])
 TASK_SECONDS = 0.04
 
+faulthandler.register(signal.SIGRTMIN)
 logging.basicConfig(format="%(process)d %(levelname)s %(name)s %(message)s")
 logging.getLogger().setLevel(logging.INFO)
 logging.getLogger("taskqueue.access").setLevel(logging.WARNING)
@@ -77,7 +80,8 @@ def _in_child():
     started = [each.installation.is_started for each in Lifecycle.all()]
     others = set(threading.enumerate()) - {threading.current_thread()}
     consuming = [each.name for each in others if each.name.startswith("taskqueue")]
-    note(did="child", started=any(started), threads=consuming, parent=os.getppid())
+    blocked = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    note(did="child", started=any(started), threads=consuming, parent=os.getppid(), blocked=blocked)
 
 
 def note(**facts):
@@ -110,3 +114,4 @@ if "HOSTED_BY_INI" not in os.environ:
             }
         },
     )
+    print("hosted is loaded", flush=True)

@@ -2,12 +2,16 @@
 
 import contextlib
 import os
+import re
 import signal
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
+
+from taskqueue.threads import KEPT_OUT
 
 from ..serving import wait_until
 from .hosting import BIN, SERVERS, Hosted, browser_of, workers_of
@@ -64,6 +68,7 @@ def assert_each_ran_once(hosted, did, count):
 
 def test_tasks_that_waited_while_the_site_was_down_need_no_visitor(hosted):
     adding = hosted.serve("gunicorn", env={"HOSTED_CONSUME": "no"})
+    adding.wait_for_line("hosted is loaded", 2)  # a worker of gunicorn misses a signal that comes right after its fork
     browser_of(adding).get("/add", url="/record", count=3)
     adding.end(signal.SIGTERM)
     assert hosted.effects.read() == []
@@ -88,6 +93,23 @@ def test_what_a_site_adds_that_must_not_consume_is_run_by_who_only_consumes(host
     assert site.end(signal.SIGTERM) == 0
 
 
+def test_a_signal_to_a_worker_of_uwsgi_interrupts_none_of_our_threads(hosted):
+    process = hosted.serve("uwsgi")
+    workers = workers_of(process)
+    hosted.wait_for_consuming(workers)
+    for pid in workers:
+        blocked = {int(task.name): blocked_in(task) for task in Path(f"/proc/{pid}/task").iterdir()}
+        assert blocked.pop(pid) == set()
+        assert len(blocked) >= 4  # the keeper, who fetches, who works, who looks after the rest
+        assert {frozenset(each) for each in blocked.values()} == {KEPT_OUT}
+
+
+def blocked_in(task):
+    """The signals that a thread blocks, by what Linux says of it."""
+    mask = int(re.search(r"^SigBlk:\s*(\w+)$", (task / "status").read_text(), re.MULTILINE)[1], 16)
+    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
+
+
 def test_uwsgi_runs_threads_without_being_told_to_from_release_2_0_27_on(hosted):
     import importlib.metadata
 
@@ -110,7 +132,7 @@ def test_a_child_that_does_work_for_a_view_consumes_nothing_and_takes_nothing_al
     assert browser.get("/add", url="/fork", count=3)[0] == 200
     assert browser.get("/fork")[0] == 200
     children = hosted.effects.wait_for(4, did="child")
-    assert [(child["started"], child["threads"]) for child in children] == [(False, [])] * 4
+    assert [(child["started"], child["threads"], child["blocked"]) for child in children] == [(False, [], [])] * 4
     assert {child["pid"] for child in children}.isdisjoint(each.owner.pid for each in hosted.queue.owners())
     assert hosted.consuming() == sorted(serving)
     browser.get("/add", url="/record", count=5)

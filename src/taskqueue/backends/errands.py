@@ -13,6 +13,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from ..threads import BackgroundThread
 from .pending import PendingCall
 
 IDLE_SECONDS = 60.0  # a thread that has had nothing to do for so long ends
@@ -35,7 +36,7 @@ class Errands:
         errand = _Errand(call)
         with self._lock:
             if not self._is_served:
-                self._thread = threading.Thread(target=self._serve, args=(self._calls,), name=self._name, daemon=True)
+                self._thread = BackgroundThread(target=self._serve, args=(self._calls,), name=self._name)
                 with suppress(RuntimeError):  # no more threads can be started
                     self._thread.start()
                     self._is_served = True

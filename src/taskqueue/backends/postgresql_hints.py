@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import BackendUnavailableError
+from ..threads import BackgroundThread
 from .deadlines import Deadline
 from .ears import LentEar
 from .hints import Hints
@@ -88,7 +89,7 @@ class Crier:
             self._due[link] = cry
             self._is_stopped = False
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name="taskqueue-postgresql-crier", daemon=True)
+                thread = BackgroundThread(target=self._run, name="taskqueue-postgresql-crier")
                 with contextlib.suppress(RuntimeError):  # the interpreter is ending, and starts no more threads
                     thread.start()
                     self._thread = thread
@@ -194,9 +195,7 @@ class Listener:
                 return
             hearing = _Hearing()
             hearing.add(channel, hints)
-            thread = threading.Thread(
-                target=self._run, args=(hearing,), name="taskqueue-postgresql-listener", daemon=True
-            )
+            thread = BackgroundThread(target=self._run, args=(hearing,), name="taskqueue-postgresql-listener")
             with contextlib.suppress(RuntimeError):  # the interpreter is ending, and starts no more threads
                 thread.start()
                 self._hearing = hearing

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import select
-import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -25,6 +24,7 @@ from psycopg import pq, sql, waiting
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.conninfo import make_conninfo
 
+from ..threads import BackgroundThread
 from . import postgresql_schema
 from .deadlines import Deadline
 from .postgresql_address import Address
@@ -104,7 +104,7 @@ class Wire:
             except Exception as error:  # noqa: BLE001  # raised below, in the thread that waits
                 opened.set_exception(error)
 
-        threading.Thread(target=connect, name="taskqueue-postgresql-connect", daemon=True).start()
+        BackgroundThread(target=connect, name="taskqueue-postgresql-connect").start()
         try:
             return opened.result(deadline.remaining() + LOOK_SECONDS)
         except FutureTimeoutError:

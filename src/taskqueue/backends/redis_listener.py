@@ -18,6 +18,7 @@ from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from ..threads import BackgroundThread
 from .deadlines import Deadline
 from .ears import LentEar
 from .hints import Hints
@@ -92,7 +93,7 @@ class _Station:
 
     def _start(self) -> None:
         if not self._is_running:
-            thread = threading.Thread(target=self._run, name="taskqueue-redis-listener", daemon=True)
+            thread = BackgroundThread(target=self._run, name="taskqueue-redis-listener")
             with contextlib.suppress(RuntimeError):  # the interpreter is ending, and starts no more threads
                 thread.start()
                 self._is_running = True

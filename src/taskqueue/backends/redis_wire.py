@@ -13,7 +13,6 @@ import select
 import socket
 import ssl
 import struct
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -42,6 +41,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from ..threads import BackgroundThread
 from .deadlines import Deadline
 from .redis_address import Address
 from .redis_faults import LostError, RefusedError
@@ -297,7 +297,7 @@ def _connection(address: Address, deadline: Deadline) -> Any:
 
 def _in_thread(action: Callable[[], None]) -> None:
     try:
-        threading.Thread(target=action, name="taskqueue-redis-connect", daemon=True).start()
+        BackgroundThread(target=action, name="taskqueue-redis-connect").start()
     except RuntimeError:
         action()  # the interpreter is ending, and starts no more threads
 

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from ..threads import BackgroundThread
+
 Job = TypeVar("Job")
 
 STUCK_LIMIT = 100  # threads that were replaced and still run; beyond it, what is stuck keeps its place
@@ -189,7 +191,7 @@ class Pool(Generic[Job]):
     def _add_place(self) -> None:
         self._made += 1
         place: _Place[Job] = _Place()
-        place.thread = threading.Thread(target=self._work, args=(place,), name=f"{self.name}-{self._made}", daemon=True)
+        place.thread = BackgroundThread(target=self._work, args=(place,), name=f"{self.name}-{self._made}")
         place.thread.start()
         self._places.append(place)
 

@@ -18,6 +18,7 @@ from ..keeper import Keeper
 from ..notices import Event
 from ..queues import Queue
 from ..settings import ServerSettings
+from ..threads import BackgroundThread
 from . import prefetch
 from .attempt import Claim, Finished, attempt, give_back, give_up
 from .ledger import LEASE_TIMEOUT, Ledger
@@ -76,7 +77,7 @@ class Consumer:
         with self._lock:
             if self._thread is not None or self._stop_requested.is_set():
                 return
-            self._thread = threading.Thread(target=self._run, name=f"taskqueue-{self.name}-fetch", daemon=True)
+            self._thread = BackgroundThread(target=self._run, name=f"taskqueue-{self.name}-fetch")
             self._thread.start()
 
     def stop_claiming(self) -> None:

@@ -18,6 +18,7 @@ from ..notices import Event
 from ..queues import Queue
 from ..record import Outcome, decode
 from ..settings import ServerSettings
+from ..threads import BackgroundThread
 from .trouble import Trouble
 
 LONGEST_PAUSE_SECONDS = 5.0  # what a dead process left is missed; its lease was wait enough
@@ -41,7 +42,7 @@ class Upkeep:
         """Begin, with a first round at once."""
         if self._thread is None and not self._stop_requested.is_set():
             name = f"taskqueue-{self._settings.name}-upkeep"
-            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+            self._thread = BackgroundThread(target=self._run, name=name)
             self._thread.start()
 
     def stop(self) -> None:
