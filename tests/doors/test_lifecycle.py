@@ -36,7 +36,8 @@ def status_of(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 def say(*words):
-    print(*words, flush=True)
+    # At once: where output is not buffered, print makes two writes of a line, and what is logged may come between.
+    os.write(1, f"{' '.join(map(str, words))}\\n".encode())
 
 ran, enough = [], threading.Event()
 """
