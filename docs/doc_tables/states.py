@@ -72,7 +72,7 @@ STATE_MEANINGS: Mapping[State, str] = {
     State.HELD: "In doubt: nobody knows whether that transaction committed. It waits for ``taskqueue resolve``.",
     State.SCHEDULED: "Committed, and not due yet: it was delayed, or it failed and is to be tried again.",
     State.READY: "Waits for a free consumer.",
-    State.RUNNING: "A consumer has claimed it.",
+    State.RUNNING: "A consumer has claimed it. A short one may be claimed ahead (``prefetch``), and not have begun.",
     State.DONE: "Its replay succeeded. Kept for a while, to be looked at.",
     State.DEAD: "Failed for good. Kept until it is retried or deleted.",
     State.GONE: "Forgotten. ``taskqueue.get`` returns None.",

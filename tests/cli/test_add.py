@@ -127,7 +127,7 @@ from taskqueue.errors import BackendUnavailableError
 def fail(self, records, timeout):
     raise BackendUnavailableError("gone fishing")
 
-SQLiteQueue.publish = fail
+SQLiteQueue.publish = SQLiteQueue.deliver = fail
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -129,6 +129,17 @@ def test_a_file_that_cannot_be_made_is_status_1(run, make_site):
     assert f"not reachable: {site.folder}/app.ini/default.db is not there" in ran.out
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self"), reason="there is no /proc")
+def test_a_file_where_there_are_no_files_is_status_1(run, make_site):
+    site = make_site("[taskqueue:default]\ntype = sqlite\npath = /proc/tasks.db\n")
+    ran = run("check", site.ini)
+    assert (ran.status, ran.err) == (1, "")
+    reason = "/proc/tasks.db is not there, and /proc lies on a file system that holds no files; give another path"
+    assert f"    not reachable: {reason}\n" in ran.out
+    (queue,) = run("check", site.ini, "--json").document["queues"]
+    assert (queue["reachable"], queue["error"]) == (False, reason)
+
+
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
 def test_a_file_in_a_folder_that_cannot_be_written_to_is_status_1(run, make_site):
     site = make_site()
@@ -205,6 +216,14 @@ def test_the_path_of_a_file_is_shown_in_full(run, make_site, monkeypatch, writte
     full = str(site.folder / "var" / "tasks.db")
     assert options_shown(run("check", "app.ini").out, "queue default")["path"] == ("*", full)
     assert run("check", "app.ini", "--json").document["queues"][0]["options"]["path"] == full
+
+
+def test_warnings_are_status_1_where_they_are_to_count(run, local_ini, site):
+    ran = run("check", local_ini, "--strict")
+    assert (ran.status, ran.err) == (1, "")
+    assert "warning: queue 'default': it is local, and its tasks end with the process" in ran.out
+    assert run("check", local_ini, "--strict", "--json").status == 1
+    assert run("check", site.ini, "--strict").status == 0
 
 
 def test_what_an_application_would_lack_is_warned_of(run, make_site):

@@ -1,5 +1,6 @@
 import json
 import threading
+import time
 
 import pytest
 
@@ -17,8 +18,9 @@ def test_an_empty_queue_says_so(run, site):
 
 def test_tasks_of_all_queues_are_listed_by_age(run, site):
     published = [site.publish(queue=queue) for queue in ("mail", "default", "mail", "default")]
-    assert ids(run("list", site.ini, "--json")) == published
+    assert ids(run("list", site.ini, "--json")) == published[::-1]
     assert ids(run("list", site.ini, "--json", "--newest")) == published[::-1]
+    assert ids(run("list", site.ini, "--json", "--oldest")) == published
 
 
 def test_one_queue_can_be_listed(run, site):
@@ -27,11 +29,62 @@ def test_one_queue_can_be_listed(run, site):
     assert ids(run("list", site.ini, "--json", "-q", "mail")) == [task_id]
 
 
-def test_states_can_be_chosen_and_added_up(run, site):
-    made = {"dead": site.finish("dead"), "done": site.finish("done"), "held": site.hold(), "ready": site.publish()}
+@pytest.fixture
+def made(site):
+    """The ids of tasks by their states, the oldest first."""
+    ended = {state: site.finish(state) for state in ("dead", "done")}
+    owner = site.owner()
+    running = site.publish()
+    site.claim(owner)
+    scheduled = site.publish(due=time.time() + 3600)
+    waiting = {"running": running, "scheduled": scheduled, "staged": site.stage(owner), "ready": site.publish()}
+    return ended | waiting | {"held": site.hold()}
+
+
+def test_what_is_not_done_is_listed_the_newest_first(run, site, made):
+    not_done = [task_id for state, task_id in reversed(made.items()) if state != "done"]
+    assert ids(run("list", site.ini, "--json")) == not_done
+    assert [line.split()[0] for line in run("list", site.ini).out.splitlines()] == ["ID", *not_done]
+
+
+def test_all_tasks_are_listed_when_asked_for(run, site, made):
+    ran = run("list", site.ini, "--all", "--json")
+    assert (ids(ran), ran.err) == (list(made.values())[::-1], "")
+    assert run("list", site.ini, "--all").err == ""
+
+
+def test_states_can_be_chosen_and_added_up(run, site, made):
     assert ids(run("list", site.ini, "--json", "--state", "dead")) == [made["dead"]]
-    assert ids(run("list", site.ini, "--json", "-s", "dead", "-s", "READY")) == [made["dead"], made["ready"]]
-    assert ids(run("list", site.ini, "--json")) == list(made.values())
+    assert ids(run("list", site.ini, "--json", "-s", "done")) == [made["done"]]
+    assert ids(run("list", site.ini, "--json", "-s", "dead", "-s", "READY")) == [made["ready"], made["dead"]]
+
+
+def test_done_tasks_that_are_not_shown_are_told_of(run, site):
+    site.finish("done")
+    done = site.finish("done", "mail")
+    assert run("list", site.ini) == (
+        0,
+        "no tasks\n",
+        "taskqueue: not shown: 2 tasks done: add --all, or --state done\n",
+    )
+    assert run("list", site.ini, "-q", "mail").complaint == "not shown: 1 task done: add --all, or --state done"
+    ran = run("list", site.ini, "-q", "mail", "--state", "done")
+    assert (ran.err, ran.out.splitlines()[1].split()[0]) == ("", done)
+    assert run("list", site.ini, "--json") == (0, "[]\n", "")
+    assert run("list", site.ini, "--state", "dead") == (0, "no tasks\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--all", "--state", "done"), "-s/--state: not allowed with argument --all"),
+        (("--newest", "--oldest"), "--oldest: not allowed with argument --newest"),
+    ],
+)
+def test_options_of_list_that_exclude_each_other_are_misuse(run, site, words, complaint):
+    ran = run("list", site.ini, *words)
+    assert ran.status == 2
+    assert ran.complaint == f"list: {complaint}; see taskqueue list --help"
 
 
 def test_a_misspelt_state_gets_the_near_one(run, site):
@@ -47,7 +100,7 @@ def test_a_limit_that_is_none_is_misuse(run, site, limit):
     assert "takes a whole number, 1 or more" in ran.complaint
 
 
-@pytest.mark.parametrize("order", [[], ["--newest"]])
+@pytest.mark.parametrize("order", [[], ["--oldest"]])
 def test_a_long_list_is_read_page_by_page(run, site, order):
     published = [site.publish(queue=("default", "mail")[number % 2]) for number in range(5)]
     found, after = [], []
@@ -58,13 +111,14 @@ def test_a_long_list_is_read_page_by_page(run, site, order):
             break
         assert ran.complaint == f"there are more: add --after {found[-1]}"
         after = ["--after", found[-1]]
-    assert found == (published[::-1] if order else published)
+    assert found == (published if order else published[::-1])
 
 
 def test_more_than_one_page_of_the_store_is_listed(run, site):
     records = [site.encode(f"/{number}") for number in range(250)]
     site.backend().publish(records, 5)
-    assert ids(run("list", site.ini, "--json", "--limit", "1000")) == [record.id for record in records]
+    ran = run("list", site.ini, "--json", "--oldest", "--limit", "1000")
+    assert ids(ran) == [record.id for record in records]
 
 
 def test_a_row_tells_the_path_and_not_the_query(run, site):

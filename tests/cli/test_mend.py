@@ -1,3 +1,4 @@
+import re
 import time
 
 import pytest
@@ -15,6 +16,26 @@ def test_dead_and_scheduled_tasks_are_ready_at_once(run, site):
     ran = run("retry", site.ini, dead, scheduled)
     assert ran == (0, f"retried {dead}\nretried {scheduled}\n", "")
     assert (site.state(dead), site.state(scheduled, "mail")) == ("ready", "ready")
+
+
+def test_why_a_task_died_is_told_until_its_next_attempt_ends(run, site):
+    why = "answered 500; attempts used up (3, allowed 3)"
+    task_id = site.finish("dead", reason=why)
+
+    def told():
+        shown = run("show", site.ini, task_id, "--json").document
+        (listed,) = run("list", site.ini, "--all", "--json").document
+        assert shown["last_outcome"]["reason"] == listed["last"]
+        return shown["state"], shown["attempts"], shown["deaths"], listed["last"]
+
+    assert told() == ("dead", 1, 0, why)
+    run("retry", site.ini, task_id)
+    assert told() == ("ready", 0, 0, why)
+    owner = site.owner()
+    record = site.claim(owner)
+    assert told() == ("running", 0, 0, why)
+    site.settle(owner, record, "done", reason="answered 200")
+    assert told() == ("done", 1, 0, "answered 200")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +142,7 @@ def test_delete_without_ids_names_the_verb_that_takes_all_dead_ones(run, site, d
     task_id = site.finish("dead")
     ran = run("delete", site.ini, *dead)
     assert ran.status == 2
-    assert ran.complaint.endswith(f"all that are dead go with: taskqueue purge {site.ini} --state dead")
+    assert ran.complaint.endswith(f"all that are dead go with: taskqueue purge {site.ini} --dead")
     assert site.state(task_id) == "dead"
 
 
@@ -164,6 +185,30 @@ def test_states_and_queue_to_be_purged_can_be_chosen(run, full):
     assert ran.document == {"purged": {"default": 2}, "states": ["ready", "done"]}
     assert left(full) == {"scheduled", "held", "dead"}
     assert full.state(full.other, "mail") == "done"
+
+
+def test_the_dead_alone_can_be_purged(run, full):
+    dead = full.finish("dead", "mail")
+    ran = run("purge", full.ini, "--dead", "--yes")
+    assert ran == (0, "default: 1 task deleted\nmail: 1 task deleted\n", "")
+    assert left(full) == {"scheduled", "held", "ready", "done"}
+    assert (full.state(dead, "mail"), full.state(full.other, "mail")) == (None, "done")
+
+
+def test_purge_asks_before_it_deletes_the_dead(run, full, answer):
+    answer("no\n")
+    ran = run("purge", full.ini, "--dead", "-q", "default")
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err == "taskqueue: default: 1 dead\nDelete them all? [y/N] taskqueue: nothing was deleted\n"
+    assert len(left(full)) == 5
+
+
+@pytest.mark.parametrize("words", [("--dead", "--state", "done"), ("-s", "done", "--dead")])
+def test_the_dead_alone_and_other_states_are_misuse(run, full, words):
+    ran = run("purge", full.ini, "--yes", *words)
+    assert ran.status == 2
+    assert re.fullmatch(r"purge: (-s/--state|--dead): not allowed with argument .*; see .* --help", ran.complaint)
+    assert len(left(full)) == 5
 
 
 @pytest.mark.parametrize("typed", ["y\n", "YES\n"])

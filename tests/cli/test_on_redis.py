@@ -88,11 +88,15 @@ def test_tasks_run_under_serve_and_the_dead_are_run_again_or_purged(run, ini, tm
         missing = run("add", "/nowhere", "--max-attempts", "1").strip()
         assert main(["wait", ini, missing, "--timeout", "20s"]) == 1
         assert main(["wait", ini, good, "--timeout", "20s"]) == 0
+        run("pause")
+        died_of = json.loads(run("show", missing, "--json"))["last_outcome"]
         assert run("retry", "--dead")
+        assert json.loads(run("show", missing, "--json"))["last_outcome"] == died_of
+        run("resume")
         assert main(["wait", ini, missing, "--timeout", "20s"]) == 1
         assert serving.end(signal.SIGTERM) == 0
     run("purge", "--yes")
-    assert json.loads(run("list", "--json")) == []
+    assert json.loads(run("list", "--all", "--json")) == []
 
 
 def test_a_server_that_is_not_there_is_one_line(ini, server, capsys, tmp_path):

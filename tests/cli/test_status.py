@@ -61,6 +61,11 @@ def test_tasks_are_counted_by_state(run, busy):
     assert document["problems"] == []
 
 
+def test_help_tells_that_what_is_claimed_ahead_counts_as_running(run):
+    shown = run("status", "--help").out
+    assert "RUNNING are the tasks that consumers have claimed, also those that they claimed ahead and" in shown
+
+
 def test_counts_stand_under_their_headings(run, busy):
     busy.publish()
     busy.finish("dead")
@@ -71,9 +76,37 @@ def test_counts_stand_under_their_headings(run, busy):
     assert shown == {"QUEUE": "default", "TYPE": "sqlite", "READY": "1", "DEAD": "1", "DONE": "0"}
 
 
-def test_dead_tasks_alone_are_nothing_that_is_stuck(run, busy):
+def test_dead_tasks_are_told_of_and_alone_are_nothing_that_is_stuck(run, busy):
+    task_id = busy.finish("dead")
+    ran = run("status", busy.ini)
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.endswith(
+        "\n\n- queue 'default': 1 task dead; it stays until it is retried or deleted: "
+        f"taskqueue list {busy.ini} --state dead\nnothing else is wrong\n"
+    )
+    assert run(*ran.out.partition("taskqueue ")[2].splitlines()[0].split(), "--json").document[0]["id"] == task_id
+    document = run("status", busy.ini, "--json").document
+    assert (len(document["notes"]), document["problems"]) == (1, [])
+
+
+def test_the_dead_of_one_of_several_queues_are_told_with_its_name(run, site):
+    site.finish("dead", "mail")
+    site.finish("dead", "mail")
+    (note,) = run("status", site.ini, "--json").document["notes"]
+    assert note == (
+        "queue 'mail': 2 tasks dead; they stay until they are retried or deleted: "
+        f"taskqueue list {site.ini} --state dead --queue mail"
+    )
+
+
+def test_beside_what_is_wrong_dead_tasks_are_told_of_too(run, busy):
     busy.finish("dead")
-    assert run("status", busy.ini).status == 0
+    busy.hold()
+    ran = run("status", busy.ini)
+    assert ran.status == 1
+    note, problem = ran.out.splitlines()[-2:]
+    assert note.startswith("- queue 'default': 1 task dead; ")
+    assert problem.startswith("! queue 'default': 1 task held, ")
 
 
 def test_a_queue_that_nobody_alive_consumes_is_status_1_in_words(run, busy):

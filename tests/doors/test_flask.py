@@ -68,7 +68,7 @@ def test_without_a_transaction_the_task_is_discarded_and_the_cure_is_named(serve
     assert browser.post("/commit_in_thread")[0] == 200
     assert browser.post("/commit_in_thread")[0] == 200
     listed = subprocess.run(
-        [sys.executable, "-m", "taskqueue", "list", "notes_flask:app", "--json"],
+        [sys.executable, "-m", "taskqueue", "list", "notes_flask:app", "--all", "--json"],
         env={"PYTHONPATH": str(APPS), "NOTES_FOLDER": str(effects.path.parent), "PATH": ""},
         capture_output=True,
         text=True,

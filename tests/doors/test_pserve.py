@@ -83,7 +83,7 @@ def test_a_conflict_that_was_retried_leaves_exactly_one_task(site):
     survivor = json.loads(answer)["id"]
     assert set(effects) == {survivor, last}
     assert "from=attempt+2" in effects[survivor]
-    stored = json.loads(taskqueue_command(site, "list", "app.ini", "--json").stdout)
+    stored = json.loads(taskqueue_command(site, "list", "app.ini", "--all", "--json").stdout)
     assert {task["id"] for task in stored} == {survivor, last}
 
 
@@ -171,7 +171,7 @@ def test_sigterm_gives_back_what_has_not_started_and_finishes_what_runs(site):
     site.open_gate()
     process.wait()
     assert len(site.effects.read()) == 8
-    listed = json.loads(taskqueue_command(site, "list", "app.ini", "--json", "--limit", "100").stdout)
+    listed = json.loads(taskqueue_command(site, "list", "app.ini", "--all", "--json").stdout)
     states = {task["id"]: (task["state"], task["attempts"]) for task in listed}
     assert sorted(states[task_id] for task_id in ids) == [("done", 1)] * 4 + [("ready", 0)] * 8
 
@@ -186,7 +186,7 @@ def test_what_outlasts_the_grace_runs_again_and_is_no_suspect(site):
     site.effects.wait_for(2, did="began")
     process.end(signal.SIGTERM)
     assert "2 tasks that still run are given back" in process.output
-    listed = json.loads(taskqueue_command(site, "list", "app.ini", "--json").stdout)
+    listed = json.loads(taskqueue_command(site, "list", "app.ini", "--oldest", "--json").stdout)
     assert [(task["id"], task["state"], task["attempts"], task["suspect"]) for task in listed] == [
         (task_id, "ready", 0, False) for task_id in ids
     ]

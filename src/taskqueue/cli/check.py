@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from .. import converters, witnesses
@@ -18,6 +17,7 @@ from ..queues import Queue
 from ..record import is_secret_header
 from ..settings import QUEUE_OPTIONS, SERVER_OPTIONS, Option, QueueSettings, ServerSettings
 from . import wiring
+from .newfile import why_not_made
 from .screen import Screen, Word, duration, size
 from .target import Target, ini_file_of, open_target
 from .verb import FAILED, OK, Verb
@@ -27,12 +27,12 @@ _KEY_FILE = "secret_file"  # read into ``secret``
 _NOTHING = {"keep_dead": "for ever", "copy_headers": "all"}  # what None is written as; elsewhere it is "none"
 
 
-def _arguments(_parser: argparse.ArgumentParser) -> None:
-    pass
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strict", action="store_true", help="exit status 1 with warnings, too")
 
 
 def run(arguments: argparse.Namespace, screen: Screen) -> int:
-    """Show it; the exit status is 1 when a store cannot be reached."""
+    """Show it; the exit status is 1 when a store cannot be reached, or there are warnings that count."""
     target = open_target(arguments.target)
     installation = target.installation
     register_witnesses(installation.configuration)  # one that cannot be had keeps the site from starting
@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace, screen: Screen) -> int:
     )
     screen.document(_as_document(target, reached, warnings))
     _print(screen, target, reached, warnings)
-    return OK if all(error is None for error, _words in reached.values()) else FAILED
+    is_reached = all(error is None for error, _words in reached.values())
+    return OK if is_reached and not (arguments.strict and warnings) else FAILED
 
 
 # ---- options -----------------------------------------------------------------------------------------------------
@@ -114,17 +115,9 @@ def _reach(target: Target, queue: Queue) -> tuple[str | None, str]:
             return None, "of one process at a time; it was not looked at, as that is the one that serves"
         return None, "in the memory of the process that serves; its tasks end with it"
     file = target.file_of(queue)
-    if file is not None and not file.exists():
-        return _not_there_yet(file)
+    if file is not None and not os.path.exists(file):
+        return why_not_made(file), f"{file} is not there yet; it will be made"
     return _bounded_counts(queue)
-
-
-def _not_there_yet(file: Path) -> tuple[str | None, str]:
-    """Looking does not create it: it would belong to whoever looks, and not to the site."""
-    parent = next((each for each in file.absolute().parents if each.exists()), Path("/"))
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        return f"{file} is not there, and {parent} is no directory that can be written to", ""
-    return None, f"{file} is not there yet; it will be made"
 
 
 def _bounded_counts(queue: Queue) -> tuple[str | None, str]:
@@ -243,11 +236,12 @@ VERBS = (
         run,
         _arguments,
         description=(
-            "Each option is shown with its value; * marks those that differ from the default. Keys and passwords are\n"
-            "shown as (set). Lines that begin with `warning:` tell what an application served from an ini file would\n"
-            "lack. The exit status is 1 when a store cannot be reached, 2 when the configuration is wrong."
+            "Each option is shown with its value; * marks those that differ from the default. Keys and passwords\n"
+            "are shown as (set). Lines that begin with `warning:` tell what an application served from an ini file\n"
+            "would lack, and what endangers tasks. The exit status is 1 when a store cannot be reached, or, with\n"
+            "--strict, when there is a warning, and 2 when the configuration is wrong."
         ),
-        examples=("check app.ini", "check app.ini --json", "check myapp:app"),
+        examples=("check app.ini", "check app.ini --json", "check app.ini --strict", "check myapp:app"),
         has_queue=False,
     ),
 )

@@ -16,11 +16,12 @@ from ..queues import Queue
 from ..record import STORED_STATES
 from . import describe
 from .describe import Described
-from .screen import STATE_COLOURS, Screen, Word, age, duration, escaped
+from .screen import STATE_COLOURS, Screen, Word, age, counted, duration, escaped
 from .target import PAGE_SIZE, Target, every_record, find_task, open_target, unknown_task
 from .verb import FAILED, OK, TIMED_OUT, FailedError, Verb, one_of, setting
 
 STATES = tuple(state.value for state in STORED_STATES)
+NOT_DONE = tuple(state for state in STATES if state != "done")
 ENDS = ("done", "dead")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
 LAST_WIDTH = 60
@@ -30,7 +31,8 @@ LAST_WIDTH = 60
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
         "-s",
         "--state",
         action="append",
@@ -38,16 +40,19 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STATE",
         help="in this state only; may come often: " + ", ".join(STATES),
     )
+    chosen.add_argument("--all", action="store_true", help="in any state, done ones too")
     parser.add_argument("-n", "--limit", type=setting(whole_number(1)), default=100, help="so many at most (100)")
     parser.add_argument("--after", metavar="ID", default="", help="go on after this task")
-    parser.add_argument("--newest", action="store_true", help="the newest first")
+    order = parser.add_mutually_exclusive_group()
+    order.add_argument("--oldest", action="store_true", help="the oldest first")
+    order.add_argument("--newest", action="store_true", help=argparse.SUPPRESS)  # as it is; somebody will say it
 
 
 def run_list(arguments: argparse.Namespace, screen: Screen) -> int:
     """List tasks by age."""
     queues = open_target(arguments.target).reach(arguments.queue, screen)
-    states = arguments.state or list(STATES)
-    merged = _merged(queues, states, arguments.after, arguments.newest, arguments.limit + 1)
+    states = arguments.state or (STATES if arguments.all else NOT_DONE)
+    merged = _merged(queues, states, arguments.after, not arguments.oldest, arguments.limit + 1)
     found = list(islice(merged, arguments.limit + 1))
     shown = found[: arguments.limit]
     screen.document([describe.brief(each) for each in shown])
@@ -59,7 +64,16 @@ def run_list(arguments: argparse.Namespace, screen: Screen) -> int:
         screen.line("no tasks")
     if len(found) > len(shown):
         screen.note(f"there are more: add --after {shown[-1].record.id}")
+    if states is NOT_DONE and not screen.as_json:
+        _tell_of_done(screen, queues)
     return OK
+
+
+def _tell_of_done(screen: Screen, queues: Sequence[Queue]) -> None:
+    """Who looks for a task that is done must not believe that it never was."""
+    done = sum(queue.backend.counts().states.get("done", 0) for queue in queues)
+    if done:
+        screen.note(f"not shown: {counted(done, 'task')} done: add --all, or --state done")
 
 
 def _merged(
@@ -210,11 +224,19 @@ def _tell_end(screen: Screen, described: Described) -> int:
 VERBS = (
     Verb(
         "list",
-        "tasks, the oldest first",
+        "tasks that are not done, the newest first",
         run_list,
         _list_arguments,
-        description="Of the URLs only the paths are shown.",
-        examples=("list app.ini", "list app.ini --state dead --queue mail", "list app.ini --newest --limit 20 --json"),
+        description=(
+            "Those that are done are shown with --all, or --state done. --json lists the same tasks, in the same\n"
+            "order. Of the URLs only the paths are shown."
+        ),
+        examples=(
+            "list app.ini",
+            "list app.ini --state dead --queue mail",
+            "list app.ini --state ready --oldest --limit 20",
+            "list app.ini --all --json",
+        ),
     ),
     Verb(
         "show",

@@ -134,7 +134,7 @@ def run_delete(arguments: argparse.Namespace, screen: Screen) -> int:
     """Forget tasks."""
     if arguments.dead or not arguments.ids:
         raise UsageError(
-            f"delete: takes ids of tasks; all that are dead go with: taskqueue purge {arguments.target} --state dead"
+            f"delete: takes ids of tasks; all that are dead go with: taskqueue purge {arguments.target} --dead"
         )
     queues = open_target(arguments.target).reach(arguments.queue, screen)
     changed, refused = change_ids(
@@ -153,13 +153,17 @@ def _why_kept(record: Record) -> str:
 
 
 def _purge_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    chosen = parser.add_mutually_exclusive_group()  # whoever gives both may mean fewer tasks than that
+    chosen.add_argument(
         "-s",
         "--state",
         action="append",
         type=one_of(PURGEABLE),
         metavar="STATE",
         help=f"in place of done and dead; may come often: {', '.join(PURGEABLE)}",
+    )
+    chosen.add_argument(
+        "--dead", dest="state", action="store_const", const=["dead"], help="those that are dead alone, as --state dead"
     )
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
@@ -230,7 +234,10 @@ VERBS = (
         "run dead tasks again, and scheduled ones at once",
         run_retry,
         _retry_arguments,
-        description="Their attempts are counted from zero again.",
+        description=(
+            "Their attempts, and the deaths of their consumers, are counted from zero again. What their last attempt\n"
+            "came to stays, and `taskqueue show` tells it, until the next one ends."
+        ),
         examples=("retry app.ini ID", "retry app.ini ID ID", "retry app.ini --dead --queue mail"),
     ),
     Verb(
@@ -246,7 +253,12 @@ VERBS = (
         run_purge,
         _purge_arguments,
         description="Shows how many there are, and asks first.",
-        examples=("purge app.ini", "purge app.ini --state done --yes", "purge app.ini --state ready --queue mail"),
+        examples=(
+            "purge app.ini",
+            "purge app.ini --dead",
+            "purge app.ini --state done --yes",
+            "purge app.ini --state ready --queue mail",
+        ),
     ),
     Verb(
         "pause",

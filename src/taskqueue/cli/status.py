@@ -87,6 +87,8 @@ def _look(target: Target, queue: Queue, now: float) -> _QueueStatus:
     if orphans:
         text, is_wrong = _told_orphans(target, status, orphans, now)
         (status.problems if is_wrong else status.notes).append(text)
+    if counts.states.get("dead"):
+        status.notes.append(_told_dead(target, queue, counts.states["dead"]))
     if suspects:
         status.notes.append(
             f"queue {queue.name!r}: {counted(suspects, 'suspect')}, which a process held when it died: "
@@ -109,10 +111,9 @@ def _problems(target: Target, status: _QueueStatus, counts: Counts, now: float) 
         found.append(f"queue {name!r}: nobody alive consumes it{_waiting(counts)}")
     ready = states.get("ready", 0)
     if counts.paused and ready:
-        one_of_several = f" --queue {name}" if len(target.installation.queues) > 1 else ""
         found.append(
             f"queue {name!r} is paused, and {counted(ready, 'task')} {'waits' if ready == 1 else 'wait'}: "
-            f"taskqueue resume {target.text}{one_of_several}"
+            f"taskqueue resume {target.text}{_of_queue(target, status.queue)}"
         )
     if states.get("held"):
         found.append(
@@ -127,6 +128,19 @@ def _problems(target: Target, status: _QueueStatus, counts: Counts, now: float) 
                 f"{age(seconds)}, and its deadline is {duration(limit)}"
             )
     return found
+
+
+def _told_dead(target: Target, queue: Queue, dead: int) -> str:
+    what = "it stays until it is" if dead == 1 else "they stay until they are"
+    return (
+        f"queue {queue.name!r}: {counted(dead, 'task')} dead; {what} retried or deleted: "
+        f"taskqueue list {target.text} --state dead{_of_queue(target, queue)}"
+    )
+
+
+def _of_queue(target: Target, queue: Queue) -> str:
+    """What a command needs to be about one of several queues."""
+    return f" --queue {queue.name}" if len(target.installation.queues) > 1 else ""
 
 
 def _told_orphans(target: Target, status: _QueueStatus, orphans: Sequence[Described], now: float) -> tuple[str, bool]:
@@ -244,7 +258,8 @@ def _print(screen: Screen, statuses: Sequence[_QueueStatus], problems: Sequence[
     for problem in problems:
         screen.line(("! ", "red"), problem)
     if not problems:
-        screen.line(("nothing is wrong", "green"))
+        has_dead = any(status.counts is not None and status.counts.states.get("dead") for status in statuses)
+        screen.line(("nothing else is wrong", "yellow") if has_dead else ("nothing is wrong", "green"))
 
 
 def _print_owners(screen: Screen, statuses: Sequence[_QueueStatus], now: float) -> None:
@@ -296,9 +311,13 @@ VERBS = (
         run,
         no_arguments,
         description=(
-            "The exit status is 1 when a task is stuck or held, or its owner has been gone for too long, when nobody\n"
-            "alive consumes a queue, when one is paused and has tasks that wait, or when one cannot be reached; the\n"
-            "lines that begin with ! say why."
+            "The exit status is 1 when a task is stuck or held, or its owner has been gone for too long, when\n"
+            "nobody alive consumes a queue, when one is paused and has tasks that wait, or when one cannot be\n"
+            "reached; the lines that begin with ! say why. Dead tasks are told of in lines that begin with -, and\n"
+            "do not change it.\n"
+            "\n"
+            "RUNNING are the tasks that consumers have claimed, also those that they claimed ahead and have not\n"
+            "begun: up to `prefetch` of work, while tasks are short."
         ),
         examples=("status app.ini", "status app.ini --queue mail --json", "status myapp:app"),
     ),
