@@ -157,7 +157,8 @@ class TaskQueue(ABC):
     name: str
     prefix: str
     # "durable": survives the process; "shared": other processes see the same tasks; "joins": tasks are added in the
-    # application's own transaction, through ``enlist``, and nothing is staged
+    # application's own transaction, through ``enlist``, and nothing is staged; "certain": a call that raises has
+    # changed nothing, and will not, as none is still on its way when its caller has given it up
     capabilities: frozenset[str]
     # A busy consumer begins its next exchange when so many tasks are left to run, or fewer: about as many as are run
     # while the store works at a full one. When it is begun much earlier, the answer waits.
@@ -184,6 +185,14 @@ class TaskQueue(ABC):
     @abstractmethod
     def discard(self, ids: Collection[str], timeout: float) -> None:
         """Forget what is staged or held, after an abort. Published ones stay; unknown ids are fine."""
+
+    def deliver(self, records: Sequence[Record], timeout: float) -> None:
+        """Store what was never staged, and make it runnable: all or none, ids already known or gone stay as they are.
+
+        Called in the vote of a transaction in which nobody else takes part, and is its commit; of those only that are
+        "certain". Raises QueueFullError as ``stage`` does.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not certain of what it does")
 
     def now(self, timeout: float) -> float:
         """The time by the clock that says when tasks are due, in seconds since the epoch; asked when one is delayed."""

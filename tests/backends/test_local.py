@@ -17,7 +17,7 @@ class TestLocal(BackendContract):
 
 
 def test_it_promises_nothing():
-    assert LocalQueue(name="default").capabilities == frozenset()
+    assert LocalQueue(name="default").capabilities == {"certain"}
 
 
 def test_a_forked_child_starts_empty_with_fresh_locks():

@@ -57,7 +57,7 @@ TestSQLiteIsAsTheModel = machine_for(_open_sqlite)
 
 
 def test_it_is_durable_and_shared():
-    assert SQLiteQueue.capabilities == {"durable", "shared"}
+    assert SQLiteQueue.capabilities == {"certain", "durable", "shared"}
 
 
 def test_constructing_opens_nothing(path):

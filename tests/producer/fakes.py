@@ -57,6 +57,10 @@ class FailingQueue(LocalQueue):
         self._note("publish", [record.id for record in records], timeout)
         super().publish(records, timeout)
 
+    def deliver(self, records, timeout):
+        self._note("deliver", [record.id for record in records], timeout)
+        super().deliver(records, timeout)
+
     def discard(self, ids, timeout):
         self._note("discard", ids, timeout)
         super().discard(ids, timeout)

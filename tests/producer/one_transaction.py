@@ -274,8 +274,11 @@ class Site:
     def _is_interrupted_behind_our_finish(self) -> bool:
         """We have published, or noted that we have to, and nobody may fail from there on; but somebody does."""
         kinds = COMPANIES[self.case.company]
+        ours = {"finish.published"}
+        if not kinds and self.case.shape != "two queues":  # then our vote is the commit
+            ours |= {"vote.done", "finish.begun"}
         for fault in self.case.faults:
-            if fault[:2] == ("failpoint", "finish.published"):
+            if fault.whose == "failpoint" and fault.where in ours:
                 return True
             # With nobody else, the publish is the commit, and what comes before it has prevented it.
             behind = bool(kinds) or fault.when == "after"

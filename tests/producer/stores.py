@@ -156,6 +156,9 @@ class _OneFault:
     def publish(self, *arguments: Any) -> None:
         self._do("publish", lambda: super(_OneFault, self).publish(*arguments))  # type: ignore[misc]  # the same
 
+    def deliver(self, *arguments: Any) -> None:
+        self._do("deliver", lambda: super(_OneFault, self).deliver(*arguments))  # type: ignore[misc]  # the same
+
     def discard(self, *arguments: Any) -> None:
         self._do("discard", lambda: super(_OneFault, self).discard(*arguments))  # type: ignore[misc]  # the same
 

@@ -129,6 +129,7 @@ def test_a_commit_of_ours_alone_fails_when_others_took_the_process_for_dead(
 def test_a_commit_of_ours_alone_is_not_slower_for_looking_when_the_process_did_not_stand_still(manager, backend):
     backend.before["get"] = lambda timeout: pytest.fail("it looked")
     added(manager)
+    Neighbour(manager, AFTER, volatile=True)
     manager.commit()
 
     assert backend.verbs() == ["stage", "publish"]

@@ -125,12 +125,16 @@ def test_what_cannot_be_staged_fails_the_commit_before_anybody_votes_behind_us(m
     assert {backend.state(task_id) for task_id in ids} == {None}
 
 
-def test_a_queue_that_is_full_is_not_down(manager, site, backend, told):
-    backend.failures["stage"] = QueueFullError("full")
+@pytest.mark.parametrize("verb", ["stage", "deliver"])
+def test_a_queue_that_is_full_is_not_down(manager, site, backend, told, verb):
+    backend.failures[verb] = QueueFullError("full")
     add("/x", transaction_manager=manager)
+    if verb == "stage":
+        Neighbour(manager, BEFORE)
     with pytest.raises(QueueFullError):
         manager.commit()
     manager.abort()
+    assert backend.verbs() == [verb, *["discard"] * (verb == "stage")]
     backend.failures.clear()
     manager.begin()
     add("/x", transaction_manager=manager)

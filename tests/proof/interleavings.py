@@ -158,7 +158,7 @@ _CameFrom = dict[State, tuple[State, str] | None]
 
 def starts(count: int = 2, kinds: Iterable[Kind] = KINDS) -> list[State]:
     """Each choice of kinds; which transaction is called the first makes no difference."""
-    return [State(tuple(map(Task, chosen))) for chosen in combinations_with_replacement(kinds, count)]
+    return [State(tuple(map(protocol.begun, chosen))) for chosen in combinations_with_replacement(kinds, count)]
 
 
 def search(rules: Rules, begin: Iterable[State]) -> Found:

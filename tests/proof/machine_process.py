@@ -65,6 +65,9 @@ class Guarded:
     def publish(self, records, timeout):
         self._do("publish", lambda: self.backend.publish(records, timeout))
 
+    def deliver(self, records, timeout):
+        self._do("deliver", lambda: self.backend.deliver(records, timeout))
+
     def discard(self, ids, timeout):
         self._do("discard", lambda: self.backend.discard(ids, timeout))
 

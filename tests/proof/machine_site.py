@@ -111,7 +111,7 @@ class Site:
         if owner.transaction is None:
             process.manager.begin()
             models = {name: side.model for name, side in self.sides.items()}
-            owner.transaction, owner.savepoints = ModelledTransaction(owner, models), []
+            owner.transaction, owner.savepoints = ModelledTransaction(owner, models, self.store.is_certain), []
         return owner.transaction
 
     def has_transaction(self, index):

@@ -1,7 +1,8 @@
 """The stores that the machine runs on: how a process opens its queues, and how a lease comes to its end.
 
 ``lapse`` has the leases of some owners lapse while those of the others are renewed, takes back what they held, and
-returns what that was. ``ends_silence`` says whether a process that stands still loses its lease.
+returns what that was. ``ends_silence`` says whether a process that stands still loses its lease, ``is_certain`` whether
+a call that fails has changed nothing, and will not.
 """
 
 import contextlib
@@ -33,6 +34,7 @@ class LocalStore:
 
     survives = False
     ends_silence = False
+    is_certain = True
 
     def __init__(self):
         self._queues = {}
@@ -84,6 +86,7 @@ class RedisStore:
 
     survives = True
     ends_silence = True
+    is_certain = False
     LOOKS = 6  # a look counts for a quarter of a lease at most
     LOOKS_BETWEEN_BEATS = 3
     SECONDS_BETWEEN_LOOKS = 15.5

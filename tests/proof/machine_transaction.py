@@ -22,11 +22,13 @@ class EndedError(Exception):
 
 
 class ModelledTransaction:
-    """``models`` are the modelled queues by name, ``owner`` is what the model knows of the process."""
+    """``models`` are the modelled queues by name, ``owner`` is what the model knows of the process. ``is_certain`` says
+    whether a call that fails has changed nothing, and will not."""
 
-    def __init__(self, owner, models):
+    def __init__(self, owner, models, is_certain):
         self.owner = owner
         self.models = models
+        self._is_certain = is_certain
         self.entries = []  # queue and record
         self.neighbours = []  # kinds, in the order in which they joined
         self.savepoints = []
@@ -66,6 +68,11 @@ class ModelledTransaction:
         return not {*self.neighbours} & COMMITS_IN.keys()
 
     @property
+    def _is_one_call(self):
+        """Nobody else takes part at all, and one queue has all, which is certain of what it does."""
+        return not self.neighbours and len(self._groups()) == 1 and self._is_certain
+
+    @property
     def marks(self):
         """Who can be asked afterwards."""
         return [kind for kind in WITNESSED if kind in self.neighbours]
@@ -78,7 +85,7 @@ class ModelledTransaction:
 
     def event_count(self):
         """Of a commit that succeeds."""
-        return len(PHASES) * len(self.neighbours) + 2 * len(self._groups())
+        return len(PHASES) * len(self.neighbours) + (1 if self._is_one_call else 2 * len(self._groups()))
 
     def ids(self, queue):
         """Of its tasks in a queue."""
@@ -105,10 +112,12 @@ class ModelledTransaction:
                 if each != OURS:
                     yield from self._neighbour(each, phase)
                 elif phase == "tpc_vote":
-                    if self.is_alone:  # nobody has locks that a slow backend could have others wait for
+                    if self._is_one_call:
+                        yield from self._deliver()
+                    elif self.is_alone:  # nobody has locks that a slow backend could have others wait for
                         yield from self._stage_all()
                     self._has_voted = True
-                elif phase == "tpc_finish":
+                elif phase == "tpc_finish" and not self._is_one_call:
                     yield from self._finish()
 
     @staticmethod
@@ -147,6 +156,12 @@ class ModelledTransaction:
         has_failed = yield from self._event(f"{kind} {phase}", effect)
         assert has_failed or not is_refused, "what was told never to commit has committed"
         if has_failed:
+            raise FailedError
+
+    def _deliver(self):
+        ((queue, records),) = self._groups().items()
+        if (yield from self._event(f"deliver {queue}", lambda: self._publish(queue, records))):
+            self.owner.down.add(queue)
             raise FailedError
 
     def _finish(self):

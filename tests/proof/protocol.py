@@ -31,8 +31,9 @@ ZEO = Kind("ZEO", storage="zeo")  # a commit that was sent may land after its se
 SQL = Kind("SQL", sql=True)
 BOTH = Kind("FileStorage and SQL", storage="file", sql=True)
 NOTHING = Kind("nothing durable")
+NOBODY = Kind("nobody else")  # and one queue has all, in this process or in a file
 UNKNOWN = Kind("unknown", storage="unknown")  # nobody can ask it afterwards
-KINDS = (FILE, ZEO, SQL, BOTH, NOTHING, UNKNOWN)
+KINDS = (FILE, ZEO, SQL, BOTH, NOTHING, NOBODY, UNKNOWN)
 
 OVER = ("ended", "failed", "dead")  # where an owner takes no step any more: with success, without, or as a corpse
 
@@ -41,7 +42,7 @@ class Task(NamedTuple):
     """One task, the transaction that adds it, and what each store knows."""
 
     kind: Kind
-    next_step: str = "stage"  # of its owner: stage, vote, commit, finish, publish; hold or discard; or one of OVER
+    next_step: str = "stage"  # of its owner: stage, vote, commit, finish, publish; deliver; hold, discard; one of OVER
     storage: str = "open"  # open, sent, committed, aborted; with nothing durable: what the client was told
     row: str = ""  # its mark in SQL: uncommitted, committed, rolled back, or refused: a settler has taken the key
     store: str = "absent"  # the queue's: absent, staged, held, ready, running, done, gone; wiped by a failover
@@ -89,6 +90,8 @@ Step = tuple[str, Task]
 
 def road(rules: Rules, kind: Kind) -> list[str]:
     """The steps of a commit, in the order in which the transaction calls for them."""
+    if kind == NOBODY:
+        return ["deliver"]
     votes = ["vote", "commit"] if rules.votes_before_sql else ["commit", "vote"]
     steps = ["stage", *votes, "finish", "publish"]
     return [step for step in steps if (step != "commit" or kind.sql) and (step != "finish" or kind.storage)]
@@ -156,6 +159,12 @@ def publish(rules: Rules, task: Task) -> Iterator[Step]:
         yield "cannot reach the store, and answers all the same", task._replace(storage="committed")
 
 
+def deliver(rules: Rules, task: Task) -> Iterator[Step]:
+    """Our vote where nobody else takes part. It is in one call of which it is certain whether it has happened."""
+    yield "delivers", _advanced(rules, task._replace(store="ready", storage="committed"))
+    yield "cannot deliver", task._replace(next_step="failed", storage="aborted")
+
+
 def hold(rules: Rules, task: Task) -> Iterator[Step]:
     """An abort after our vote: the witnesses decide."""
     yield (
@@ -170,12 +179,12 @@ def discard(rules: Rules, task: Task) -> Iterator[Step]:
 
 
 OWNER_STEPS: Mapping[str, Callable[[Rules, Task], Iterator[Step]]] = {
-    each.__name__: each for each in (stage, vote, commit, finish, publish, hold, discard)
+    each.__name__: each for each in (stage, vote, commit, finish, publish, deliver, hold, discard)
 }
 
 
 def _advanced(rules: Rules, task: Task) -> Task:
-    steps = road(rules, task.kind)
+    steps = [*road(rules, task.kind), "ended"]
     return task._replace(next_step=steps[steps.index(task.next_step) + 1])
 
 
@@ -324,6 +333,11 @@ def is_settled(task: Task) -> bool:
     """What a task may be for ever. Held is for a human, of whom only an owner that was cut short may make use."""
     for_a_human = task.store == "held" and task.kind == UNKNOWN and task.next_step != "ended"
     return for_a_human or task.store in ("absent", "gone", "wiped")
+
+
+def begun(kind: Kind) -> Task:
+    """A task of such a transaction, before the first step of its commit."""
+    return Task(kind, next_step=road(Rules(), kind)[0])
 
 
 @cache

@@ -32,7 +32,7 @@ class LocalQueue(TaskQueue):
     Owners are alive as long as the process is, so only one that has retired leaves anything to be reclaimed.
     """
 
-    capabilities: frozenset[str] = frozenset()
+    capabilities: frozenset[str] = frozenset({"certain"})
 
     def __init__(self, *, name: str, prefix: str = "taskqueue", length_limit: int | None = None) -> None:
         self.name = name
@@ -54,15 +54,26 @@ class LocalQueue(TaskQueue):
     def stage(self, records: Sequence[Record], envelope: bytes, owner_id: str, timeout: float) -> None:
         with self._lock:
             now = time.time()
-            new = len({record.id for record in records if self._shelf.state(record.id, now) is None})
-            if new and self._length_limit is not None:
-                rules.refuse_over_limit(self.name, self._shelf.count(*rules.WAITING) + new, self._length_limit)
+            self._refuse_over_limit(records, now)
             for record in records:
                 self._shelf.step(record, "stage", State.STAGED, now, envelope=envelope, owner=owner_id, staged_at=now)
 
+    def _refuse_over_limit(self, records: Sequence[Record], now: float) -> None:
+        new = len({record.id for record in records if self._shelf.state(record.id, now) is None})
+        if new and self._length_limit is not None:
+            rules.refuse_over_limit(self.name, self._shelf.count(*rules.WAITING) + new, self._length_limit)
+
     def publish(self, records: Sequence[Record], timeout: float) -> None:
+        self._publish(records, is_limited=False)
+
+    def deliver(self, records: Sequence[Record], timeout: float) -> None:
+        self._publish(records, is_limited=True)
+
+    def _publish(self, records: Sequence[Record], is_limited: bool) -> None:
         with self._lock:
             now = time.time()
+            if is_limited:
+                self._refuse_over_limit(records, now)
             for record in records:
                 self._shelf.publish(record, "publish", now)
         self._hints.give()

@@ -134,10 +134,10 @@ def stage(session: Session, records: Sequence[Record], envelope: bytes, owner_id
     return session.run_many(_STAGE, ({**from_record(record), **shared} for record in records))
 
 
-def publish(session: Session, records: Sequence[Record], now: float) -> None:
-    """Make records runnable."""
+def publish(session: Session, records: Sequence[Record], now: float) -> int:
+    """Make records runnable; returns how many became so."""
     shared = {"now": now, "remembered_since": now - rules.GONE_SECONDS}
-    session.run_many(_PUBLISH, ({**from_record(record), **shared} for record in records))
+    return session.run_many(_PUBLISH, ({**from_record(record), **shared} for record in records))
 
 
 def settle(session: Session, ids: Collection[str], verdict: Verdict, now: float) -> int:

@@ -33,7 +33,7 @@ from .filehints import FileHints
 from .filelocks import OwnerLocks
 from .rowexchanges import Asked, exchange
 from .schema import Layout
-from .sessions import Synchronous
+from .sessions import Session, Synchronous
 
 PURGE_LIMIT = 1000  # tasks that one transaction of a purge deletes
 
@@ -45,7 +45,7 @@ class SQLiteQueue(TaskQueue):
     An owner is alive as long as its process lives, however long its last beat is ago: the kernel tells.
     """
 
-    capabilities = frozenset({"durable", "shared"})
+    capabilities = frozenset({"certain", "durable", "shared"})
     begin_exchange_at = 80  # an answer that waits keeps asking for its turn of the interpreter
 
     def __init__(
@@ -69,14 +69,24 @@ class SQLiteQueue(TaskQueue):
 
     def stage(self, records: Sequence[Record], envelope: bytes, owner_id: str, timeout: float) -> None:
         with self._database.writing(timeout) as session:
-            staged = rows.stage(session, records, envelope, owner_id, time.time())
-            if staged and self._length_limit is not None:
-                waiting = rows.count_waiting(session, self._length_limit + 1)
-                rules.refuse_over_limit(self.name, waiting, self._length_limit)
+            if rows.stage(session, records, envelope, owner_id, time.time()):
+                self._refuse_over_limit(session)
+
+    def _refuse_over_limit(self, session: Session) -> None:
+        if self._length_limit is not None:
+            waiting = rows.count_waiting(session, self._length_limit + 1)
+            rules.refuse_over_limit(self.name, waiting, self._length_limit)
 
     def publish(self, records: Sequence[Record], timeout: float) -> None:
+        self._publish(records, timeout, is_limited=False)
+
+    def deliver(self, records: Sequence[Record], timeout: float) -> None:
+        self._publish(records, timeout, is_limited=True)
+
+    def _publish(self, records: Sequence[Record], timeout: float, is_limited: bool) -> None:
         with self._database.writing(timeout) as session:
-            rows.publish(session, records, time.time())
+            if rows.publish(session, records, time.time()) and is_limited:
+                self._refuse_over_limit(session)
         self._hints.spread()
 
     def discard(self, ids: Collection[str], timeout: float) -> None:

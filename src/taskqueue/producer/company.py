@@ -56,6 +56,11 @@ class Company:
             self.marking = self.marking.joined_by(newcomers)
         self.is_alone = not self.is_known
 
+    @property
+    def is_none(self) -> bool:
+        """Whether nobody but our data manager takes part at all, so that nobody else can fail."""
+        return self.is_alone and len(self._transaction._resources) == 1
+
     def has_prepared_before(self, sort_key: str) -> bool:
         """Whether such take part as have prepared their commits, or are about to, when our turn comes."""
         return any(each.sortKey() < sort_key and witnesses.is_fenced(each) for each in self._marked)

@@ -12,7 +12,8 @@ keeper, which does it later.
     discarded          discarded where nothing durable took part in the transaction, else in doubt: held
 
 After a vote nobody here can know whether a neighbour committed before another one failed, so what is staged stays, and
-the keeper asks the witnesses that have left their marks in the transaction.
+the keeper asks the witnesses that have left their marks in the transaction. Where there are no neighbours at all, and
+one queue has all tasks and can tell for certain whether it has taken them, nothing is staged: the vote is the commit.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from zope.interface import implementer
 from .. import notices, witnesses
 from ..errors import BackendError, BackendUnavailableError
 from ..failpoints import reach
-from ..interfaces import Record, Verdict
+from ..interfaces import Record
 from ..keeper import process_keeper
 from ..notices import Event
 from ..queues import Queue
@@ -39,11 +40,15 @@ from .budget import BUDGET_SECONDS, Budget
 from .company import Company
 from .groups import Entry, each_of, grouped
 from .handing_over import (
+    decide,
+    deliver,
     discard_later,
     hold_later,
+    is_certain,
     is_durable,
     is_published,
     joins,
+    publish,
     redo,
     report,
     see_that_they_are_there,
@@ -83,6 +88,7 @@ class TaskDataManager:
         self._leases_end_at = math.inf  # monotonic: nobody can have taken this process for dead before
         self._has_joining = False  # something that is added in the application's own transaction
         self._has_handed_over = False  # to the thread that publishes
+        self._is_delivered = False  # all of it, in the vote
         self._company = Company(current, self._transaction_id)
         self._in_doubt: list[Queue] = []  # where something was held, and the witnesses are to be asked
         self._budget = Budget(BUDGET_SECONDS)
@@ -143,7 +149,13 @@ class TaskDataManager:
         reach("vote.begun")
         self._enlist()
         self._company.take_newcomers_for_strangers()
-        self._stage()
+        groups = grouped(self._entries) if self._company.is_none else []
+        if len(groups) == 1 and is_certain(groups[0][0]):
+            self._take_lease(groups[0][0])
+            deliver(*groups[0], self._budget)  # with nothing left to do behind our vote, this is the commit
+            self._is_delivered = True
+        else:
+            self._stage()
         self._phase = _Phase.VOTED
         reach("vote.done")
 
@@ -156,7 +168,8 @@ class TaskDataManager:
         entries = self._end()
         try:
             if self._company.is_alone:
-                self._commit_alone(entries)
+                if not self._is_delivered:
+                    self._commit_alone(entries)
             else:
                 each_of(grouped(entries), self._publish, redo)
             if not self._has_handed_over:
@@ -269,17 +282,12 @@ class TaskDataManager:
             self._has_handed_over = True
             return
         try:
-            self._publish_now(queue, records)
+            publish(queue, records, self._budget)
         except BackendError as error:
             report(queue, error)
             keeper.redo(queue, records, error)
         except Exception as error:  # noqa: BLE001  # whatever a backend raises, the transaction has committed
             keeper.redo(queue, records, BackendError(f"publishing failed: {error!r}"))
-
-    def _publish_now(self, queue: Queue, records: list[Record]) -> None:
-        process_keeper().refuse_if_down(queue)
-        with self._budget as seconds_left:
-            queue.backend.publish(records, seconds_left())
 
     def _commit_alone(self, entries: list[Entry]) -> None:
         """Nothing durable takes part, so the first queue's answer is the commit, and the others follow as they can.
@@ -290,7 +298,7 @@ class TaskDataManager:
         groups = grouped(entries)
         for queue, records in groups[:1]:
             try:
-                self._publish_now(queue, records)
+                publish(queue, records, self._budget)
             except BaseException as error:
                 report(queue, error)
                 if not is_published(queue, records):
@@ -348,25 +356,10 @@ class TaskDataManager:
         each_of(grouped(sent), self._discard_group, discard_later)
 
     def _discard_group(self, queue: Queue, records: list[Record]) -> None:
-        self._decide(queue, records, "discard")
+        decide(queue, records, "discard", self._budget)
 
     def _hold_group(self, queue: Queue, records: list[Record]) -> None:
-        self._decide(queue, records, "hold")
-
-    def _decide(self, queue: Queue, records: list[Record], verdict: Verdict) -> None:
-        """Within the budget, and without an error: an abort has its own reason, which must not be hidden."""
-        keeper = process_keeper()
-        ids = [record.id for record in records]
-        try:
-            keeper.refuse_if_down(queue)
-            with self._budget as seconds_left:
-                if verdict == "discard":
-                    queue.backend.discard(ids, seconds_left())
-                else:
-                    queue.backend.settle(ids, verdict, seconds_left())
-        except Exception as error:  # noqa: BLE001  # whatever a backend raises, the keeper tries again
-            report(queue, error)
-            keeper.settle_later(queue, ids, verdict)
+        decide(queue, records, "hold", self._budget)
 
     def _is_settled(self) -> None:
         """From here on, others may decide what is in doubt."""

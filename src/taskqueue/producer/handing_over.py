@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..errors import BackendError, BackendUnavailableError
-from ..interfaces import Record
+from ..interfaces import Record, Verdict
 from ..keeper import process_keeper
 from ..queues import Queue
 from ..record import State
-from .budget import SpentError
+from .budget import Budget, SpentError
 
 
 def joins(queue: Queue) -> bool:
@@ -18,6 +18,50 @@ def joins(queue: Queue) -> bool:
 def is_durable(queue: Queue) -> bool:
     """Whether its tasks outlive the process: otherwise they are lost with it, whatever a witness knows."""
     return "durable" in queue.backend.capabilities
+
+
+def is_certain(queue: Queue) -> bool:
+    """Whether a call of it that fails has changed nothing, and will not."""
+    return "certain" in queue.backend.capabilities
+
+
+# ---- calls -----------------------------------------------------------------------------------------------------------
+
+
+def publish(queue: Queue, records: list[Record], budget: Budget) -> None:
+    """Make them runnable. Lets out what the backend raises."""
+    process_keeper().refuse_if_down(queue)
+    with budget as seconds_left:
+        queue.backend.publish(records, seconds_left())
+
+
+def deliver(queue: Queue, records: list[Record], budget: Budget) -> None:
+    """Store them and make them runnable. Lets out what the backend raises."""
+    try:
+        with budget as seconds_left:
+            queue.backend.deliver(records, seconds_left())
+    except BackendUnavailableError as error:
+        report(queue, error)
+        raise
+
+
+def decide(queue: Queue, records: list[Record], verdict: Verdict, budget: Budget) -> None:
+    """Within the budget, and without an error: an abort has its own reason, which must not be hidden."""
+    keeper = process_keeper()
+    ids = [record.id for record in records]
+    try:
+        keeper.refuse_if_down(queue)
+        with budget as seconds_left:
+            if verdict == "discard":
+                queue.backend.discard(ids, seconds_left())
+            else:
+                queue.backend.settle(ids, verdict, seconds_left())
+    except Exception as error:  # noqa: BLE001  # whatever a backend raises, the keeper tries again
+        report(queue, error)
+        keeper.settle_later(queue, ids, verdict)
+
+
+# ---- what became of them ---------------------------------------------------------------------------------------------
 
 
 def is_published(queue: Queue, records: list[Record]) -> bool:
@@ -40,6 +84,9 @@ def see_that_they_are_there(queue: Queue, records: list[Record]) -> None:
             f"queue {queue.name!r}: this process stood still for so long that others took it for dead, and "
             f"{len(missing)} of its tasks were discarded; add them again"
         )
+
+
+# ---- for the keeper --------------------------------------------------------------------------------------------------
 
 
 def report(queue: Queue, error: BaseException) -> None:

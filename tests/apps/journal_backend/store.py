@@ -18,7 +18,7 @@ from .journal import Journal
 
 
 class Store(TaskQueue):
-    capabilities = frozenset({"durable"})
+    capabilities = frozenset({"certain", "durable"})
     options = (
         Option("folder", text, REQUIRED, "where the files are; created when it is missing"),
         Option("sync", boolean, True, "have every change wait for the disk"),

@@ -13,13 +13,23 @@ class WayIn(Store):
                 self._step(each, "stage", State.STAGED, now, envelope=envelope, owner=owner_id, staged_at=now)
                 for each in records
             ]
-            if any(staged) and self._length_limit is not None:
-                rules.refuse_over_limit(self.name, len(self._select(*rules.WAITING)), self._length_limit)
+            if any(staged):
+                self._refuse_over_limit()
+
+    def _refuse_over_limit(self):
+        if self._length_limit is not None:
+            rules.refuse_over_limit(self.name, len(self._select(*rules.WAITING)), self._length_limit)
 
     def publish(self, records, timeout):
         with self._verb() as now:
             for record in records:
                 self._publish(record, "publish", now)
+        self._hints.give()
+
+    def deliver(self, records, timeout):
+        with self._verb() as now:
+            if sum(self._publish(record, "publish", now) for record in records):
+                self._refuse_over_limit()
         self._hints.give()
 
     def discard(self, ids, timeout):

@@ -8,6 +8,7 @@ from .making import (
     ENVELOPE,
     HOUR,
     OWNER,
+    TIMEOUT,
     beat,
     claim,
     claim_one,
@@ -20,7 +21,18 @@ from .making import (
 )
 
 
+def _must_be_certain(queue):
+    if "certain" not in queue.capabilities:
+        pytest.skip("only of queues that are certain one call is the commit")
+    return queue
+
+
 class WayIn:
+    @pytest.fixture
+    def certain(self, queue):
+        """A queue that knows what became of a call that fails."""
+        return _must_be_certain(queue)
+
     def test_the_class_keeps_the_interface(self, queue):
         from zope.interface.verify import verifyObject
 
@@ -29,7 +41,7 @@ class WayIn:
     def test_a_queue_tells_its_name_and_prefix(self, open_queue):
         queue = open_queue(name="mail", prefix="site")
         assert (queue.name, queue.prefix) == ("mail", "site")
-        assert queue.capabilities <= {"durable", "shared"}
+        assert queue.capabilities <= {"certain", "durable", "shared"}
 
     # ---- stage ----
 
@@ -199,6 +211,43 @@ class WayIn:
         clock.advance(-HOUR)
         publish(queue, given)
         assert state_of(queue, given.id) == "ready"
+
+    # ---- deliver, of queues that are certain ----
+
+    def test_what_is_delivered_can_be_claimed(self, certain, clock):
+        now, later = record(priority=7, secrets=None), record(due=clock() + 100)
+        before = clock()
+        certain.deliver([now, later], TIMEOUT)
+        found = certain.get(now.id)
+        assert (found.state, found.body, found.secrets, found.priority) == ("ready", now.body, None, 7)
+        assert (found.owner, found.envelope, found.staged_at) == ("", b"", None)
+        assert before <= found.published_at <= clock()
+        assert state_of(certain, later.id) == "scheduled"
+        assert claim_one(certain).id == now.id
+
+    def test_a_full_queue_refuses_all_that_is_delivered_together(self, open_queue, clock):
+        queue = _must_be_certain(open_queue(length_limit=3))
+        beat(queue)
+        queue.deliver([record(), record(due=clock() + 100)], TIMEOUT)
+        more = [record(), record()]
+        with pytest.raises(QueueFullError, match="length_limit is 3"):
+            queue.deliver(more, TIMEOUT)
+        assert [queue.get(each.id) for each in more] == [None, None]
+        queue.deliver(more[:1], TIMEOUT)
+        assert len(queue) == 3
+
+    def test_delivering_changes_nothing_of_what_is_known_or_gone(self, certain):
+        gone, done, new = record(), run(certain, "done"), record()
+        stage(certain, gone)
+        certain.discard([gone.id], TIMEOUT)
+        before = certain.get(done)
+        certain.deliver([gone, record(id=done), new], TIMEOUT)
+        assert (certain.get(gone.id), certain.get(done), state_of(certain, new.id)) == (None, before, "ready")
+
+    def test_who_waits_is_woken_by_what_is_delivered(self, certain):
+        seen = certain.wait(0, 0)
+        certain.deliver([record()], TIMEOUT)
+        assert certain.wait(seen, TIMEOUT) != seen
 
     # ---- discard ----
 
