@@ -11,7 +11,7 @@ PLONE = .venv/plone
 BUILDOUT = .venv/buildout
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench bench-growth profile mutations proof docs buildout test-zope5 test-plone test-buildout clean
+.PHONY: demo test check bench bench-growth compare profile mutations proof docs buildout test-zope5 test-plone test-buildout clean
 
 demo: $(DEMO)/.ready
 	$(DEMO)/bin/taskqueue demo $(ARGS)
@@ -39,6 +39,12 @@ bench-growth: $(DEV)/.ready
 	tools/install-redis.sh .venv/redis
 	tools/install-postgresql.sh .venv/postgresql
 	$(DEV)/bin/python -m benchmarks.growth $(ARGS)
+
+# This tree beside another one of its own, HEAD unless ARGS names one: make compare ARGS="v1.0 --store redis"
+compare: $(DEV)/.ready
+	tools/install-redis.sh .venv/redis
+	tools/install-postgresql.sh .venv/postgresql
+	$(DEV)/bin/python -m benchmarks.comparing $(ARGS)
 
 profile: $(DEV)/.ready
 	tools/install-redis.sh .venv/redis

@@ -28,6 +28,7 @@ class Contestant:
     setting: Mapping[str, Any] = field(default_factory=dict)
     processes: int | None = 1  # None: as many as it starts by default
     copies: int = 1  # so often it is started, where processes are the operator's to start
+    source: str = ""  # of ours, where another tree's code is imported from
 
     @property
     def key(self) -> str:
@@ -53,7 +54,7 @@ class Contestant:
         setting = dict(self.setting)
         if self.is_ours:
             setting["queue"] = {**_where(self.store, store), **setting.get("queue", {})}
-        return {**store, "setting": setting}
+        return {**store, "setting": setting, "source": self.source}
 
 
 def _where(kind: str, store: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,6 +81,7 @@ WEBOB_REDIS_2 = ours(REDIS, "WebOb, 2 processes", 40_000, copies=2)
 WEBOB_SQLITE = ours(SQLITE, "WebOb", 20_000)
 WEBOB_SQLITE_RELAXED = ours(SQLITE, "WebOb, synchronous normal", 20_000, **RELAXED)
 WEBOB_POSTGRESQL = ours(POSTGRESQL, "WebOb", 20_000)
+WEBOB_LOCAL = ours(LOCAL, "WebOb", 20_000)
 HUEY_REDIS = Contestant("huey", REDIS, "default", 4_000)
 HUEY_SQLITE = Contestant("huey", SQLITE, "default", 4_000)
 HUEY_SQLITE_RELAXED = Contestant("huey", SQLITE, "sync off", 10_000, {"fsync": False})

@@ -15,12 +15,12 @@ from typing import Any
 
 from taskqueue.configure import Installation, read_keywords
 
-from .contestants import Contestant, ours
+from .contestants import Contestant
 from .figures import percentile
 from .marks import BenchmarkError, Marks
 from .peers.given import now
 from .processes import Workers, run_verb
-from .servers import LOCAL, POSTGRESQL, REDIS, Servers
+from .servers import POSTGRESQL, REDIS, Servers
 
 COUNTED = (REDIS, POSTGRESQL)  # servers that count what they are asked
 START_SECONDS = 60.0
@@ -136,9 +136,9 @@ class Bench:
         drained = self.drain(contestant, tasks, WAIT_SECONDS)
         return (tasks - 1) / drained.rate / ((tasks - threads) / threads * WAIT_SECONDS)
 
-    def local(self, tasks: int) -> dict[str, float]:
+    def local(self, contestant: Contestant, tasks: int) -> dict[str, float]:
         """Seconds for a task of a local queue, from its first mark to its last, and for the bare WSGI call."""
-        return self._by_itself(ours(LOCAL, "WebOb", tasks), "local", str(tasks))
+        return self._by_itself(contestant, "local", str(tasks))
 
     def adds(self, contestant: Contestant, transactions: int, tasks_in_each: int, witness: bool) -> dict[str, float]:
         """Seconds of a transaction with and without tasks, of a bare round trip, and of one of the store's client."""

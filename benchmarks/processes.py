@@ -48,7 +48,8 @@ def run_verb(python: str, script: str, told: Mapping[str, Any], *arguments: str,
 
 
 def _environment(told: Mapping[str, Any]) -> dict[str, str]:
-    return {**os.environ, VARIABLE: json.dumps(told), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    path = os.pathsep.join(filter(None, (told.get("source"), str(ROOT))))
+    return {**os.environ, VARIABLE: json.dumps(told), "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
 
 
 class Workers:

@@ -33,8 +33,7 @@ class Results:
 
     def ratio(self, measure: str, ours: str, theirs: str, factor: float = 1.0) -> Spread | None:
         """Ours by theirs, made within each round."""
-        pairs = list(zip(self.get(measure, ours), self.get(measure, theirs), strict=False))
-        return Spread.of([mine / other * factor for mine, other in pairs if other]) if pairs else None
+        return quotient(self.get(measure, ours), self.get(measure, theirs), factor)
 
     def best(self, measure: str, candidates: Iterable[Contestant], *, lowest: bool = False) -> Contestant | None:
         """Who has the best median."""

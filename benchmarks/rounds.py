@@ -123,7 +123,7 @@ class Run:
 
     def _adds(self) -> None:
         if LOCAL in self.stores:
-            local = self.bench.local(self.effort.local_tasks)
+            local = self.bench.local(who.WEBOB_LOCAL, self.effort.local_tasks)
             self.results.put("local", "task", local["task"])
             self.results.put("local", "call", local["call"])
 

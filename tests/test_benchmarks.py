@@ -3,10 +3,25 @@
 import dataclasses
 import itertools
 import json
+import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from benchmarks import command, contestants, drawing, environments, goals, growth, measures, profiling, report, rounds
+from benchmarks import (
+    command,
+    comparing,
+    contestants,
+    drawing,
+    environments,
+    goals,
+    growth,
+    measures,
+    profiling,
+    report,
+    rounds,
+)
 from benchmarks.contestants import DRAINED, ours
 from benchmarks.figures import Spread, percentile, short
 from benchmarks.marks import BenchmarkError, Marks
@@ -98,7 +113,7 @@ def test_one_task_at_a_time_tells_how_long_it_took_to_start(bench):
 @pytest.mark.process
 @pytest.mark.parametrize("bench", [SQLITE], indirect=True)
 def test_what_is_timed_inside_of_a_process(bench):
-    local = bench.local(200)
+    local = bench.local(contestants.WEBOB_LOCAL, 200)
     assert local["task"] > local["call"] > 0
     found = bench.adds(contestants.WEBOB_SQLITE, 3, 2, witness=True)
     assert found["with"] > found["without"] > 0
@@ -204,6 +219,60 @@ def test_the_profile_has_each_stage_of_a_task(capsys):
     printed = capsys.readouterr().out
     for stage in ("sqlite: a task is run", "the view", "store: exchange", "add: capture the request", "(elsewhere)"):
         assert stage in printed
+
+
+# ---- two trees of our own ----
+
+
+def git(folder, *arguments):
+    subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@x", *arguments], cwd=folder, check=True)
+
+
+def test_another_tree_is_taken_from_git_as_it_was(tmp_path):
+    module = tmp_path / "src" / "taskqueue.py"
+    module.parent.mkdir()
+    module.write_text("then")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "--message=then")
+    module.write_text("now")
+    found = comparing.check_out("HEAD", tmp_path / "other", tmp_path)
+    assert (Path(found) / "taskqueue.py").read_text() == "then"
+    with pytest.raises(BenchmarkError, match=r"not a valid object name|not a tree object"):
+        comparing.check_out("v0.0", tmp_path / "other", tmp_path)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("bench", [SQLITE], indirect=True)
+def test_who_comes_from_another_tree_runs_its_code(bench, tmp_path):
+    other = tmp_path / "src" / "taskqueue"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise SystemExit('this is the other tree')")
+    contestant = dataclasses.replace(contestants.WEBOB_SQLITE, source=str(other.parent))
+    with pytest.raises(BenchmarkError, match="this is the other tree"):
+        bench.drain(contestant, TASKS)
+
+
+@pytest.mark.process
+def test_a_tree_compared_with_itself_has_ratios(monkeypatch, capsys):
+    monkeypatch.setattr(comparing, "check_out", lambda *_: str(ROOT / "src"))
+    given = ["--store", "sqlite", "--store", "local", "--rounds", "1", "--scale", "0.003", "--samples", "3"]
+    assert comparing.main(given) == 0
+    printed = capsys.readouterr().out
+    measures = ("drain, sqlite, WebOb", "drain, sqlite, WebOb, synchronous normal", "add alone, sqlite", "idle, sqlite")
+    for measure in (*measures, "add witnessed, sqlite", "local, local"):
+        assert re.search(rf"^{measure}.*  -?\d\S+  +(tasks/s|µs|ms)$", printed, re.MULTILINE), measure
+
+
+def test_a_ratio_is_made_within_each_round():
+    results = Results()
+    for here, there in ((10.0, 5.0), (30.0, 10.0), (8.0, 8.0)):
+        results.put("drain, sqlite, WebOb", comparing.HERE, here)
+        results.put("drain, sqlite, WebOb", comparing.THERE, there)
+    assert comparing.table(results)[1] == ("drain, sqlite, WebOb", "10.0", "8.00", "2.00 (1.00 to 3.00)", "tasks/s")
+
+
+# ---- names ----
 
 
 def test_each_peer_has_a_script_and_its_versions():
