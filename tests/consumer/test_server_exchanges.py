@@ -23,9 +23,14 @@ def hold_a_large_one(site: Site, smallest: int = 6) -> None:
     site.backend.is_far = lambda settlements: not site.backend.on_the_way and len(settlements) >= smallest
 
 
+def far_ahead(site: Site, application: Any) -> Consumer:
+    """A consumer that holds many tasks at once, however long they take where others are busy as well."""
+    return site.consumer(application, prefetch=PATIENCE)
+
+
 def test_workers_deal_with_the_store_while_there_is_work(site: Site):
     site.add(*(f"/{number}" for number in range(MANY)))
-    site.consumer(answering()).start()
+    far_ahead(site, answering()).start()
     site.ears.wait_for(Event.DONE, MANY)
     by_worker = [name for name in site.backend.readers if name != FETCHING]
     assert len(by_worker) > 1
@@ -152,7 +157,7 @@ def test_tasks_are_run_while_the_store_works(site: Site):
     gate = Gate()
     hold_a_large_one(site)
     site.add(*(f"/{number}" for number in range(MANY)))
-    site.consumer(gate).start()
+    far_ahead(site, gate).start()
     come = site.backend.wait_until_under_way()
     handed_in = len(exchanges(site)[-1][1])
     gate.wait_passed(handed_in + 1)
@@ -164,7 +169,7 @@ def test_tasks_are_run_while_the_store_works(site: Site):
 def test_nothing_is_told_before_the_answer_has_come(site: Site):
     hold_a_large_one(site)
     site.add(*(f"/{number}" for number in range(MANY)))
-    site.consumer(answering()).start()
+    far_ahead(site, answering()).start()
     come = site.backend.wait_until_under_way()
     handed_in = {settlement.id for settlement in exchanges(site)[-1][1]}
     told = {notice.task.id for notice in site.ears.of(Event.DONE) if notice.task}
@@ -192,7 +197,7 @@ def test_an_answer_is_read_while_a_task_takes_long(site: Site):
 
     site.backend.is_far = is_far
     site.add(*(f"/{number}" for number in range(MANY)))
-    site.consumer(application).start()
+    far_ahead(site, application).start()
     come = site.backend.wait_until_under_way()
     assert is_inside.wait(PATIENCE)
     handed_in = {settlement.id for settlement in exchanges(site)[-1][1]}
@@ -208,7 +213,7 @@ def test_an_answer_is_read_while_a_task_takes_long(site: Site):
 def test_who_stops_waits_for_what_is_under_way(site: Site):
     hold_a_large_one(site)
     ids = site.add(*(f"/{number}" for number in range(MANY)))
-    consumer = site.consumer(answering())
+    consumer = far_ahead(site, answering())
     consumer.start()
     come = site.backend.wait_until_under_way()
     stopping = threading.Thread(target=consumer.stop)
@@ -227,7 +232,7 @@ def test_after_an_answer_that_is_lost_on_its_way_each_task_is_run_once(site: Sit
     site.backend.lose_answer = lambda answer: len(site.backend.on_the_way) == 1 and not lost and not lost.append(answer)
     lost: list[Any] = []
     site.add(*(f"/{number}" for number in range(MANY)))
-    site.consumer(gate).start()
+    far_ahead(site, gate).start()
     site.backend.wait_until_under_way().set()
     site.ears.wait_for(Event.DONE, MANY)
     assert lost
@@ -249,7 +254,7 @@ def test_what_cannot_even_be_begun_is_begun_again(site: Site):
     begin = site.backend.begin_exchange
     site.backend.begin_exchange = fail_once  # type: ignore[method-assign]
     site.add(*(f"/{number}" for number in range(MANY)))
-    site.consumer(answering()).start()
+    far_ahead(site, answering()).start()
     site.ears.wait_for(Event.DONE, MANY)
     assert failures
     assert len(site.ears.of(Event.STARTED)) == MANY

@@ -25,6 +25,7 @@ from .places import DOUBTS, IS_CONSUMED, Trap, cells, ways_out
 
 BATCH = 16  # cycles that one process recovers
 LINGER_SECONDS = 0.05  # where a task that was published too early would run in the process that is killed
+TRIES = 3  # on a machine that is so busy that a store has not answered in time, nobody gets to where he would be killed
 
 
 # ---- processes ---------------------------------------------------------------------------------------------------
@@ -66,6 +67,10 @@ def _listen(heard, pid):
         said += b"failed: it did not end in time"
     os.close(heard)
     return said.decode()
+
+
+def _was_too_slow(said):
+    return said.startswith("failed: BackendUnavailableError") and "in time" in said.partition("\n")[0]
 
 
 # ---- a job -------------------------------------------------------------------------------------------------------
@@ -112,9 +117,11 @@ class Job:
     def _is_wanted(self, cell):
         return cell[1] in self._job.get("places", [cell[1]])
 
-    def _do(self, what, action):
+    def _do(self, what, action, tries=1):
         """Something in a process of its own that must end by itself."""
         said, killed = in_child(action)
+        if tries > 1 and _was_too_slow(said):
+            return self._do(what, action, tries - 1)
         if killed or said.startswith("failed"):
             self._faults.append(f"{what}: {said or 'killed'}")
         return said
@@ -151,27 +158,33 @@ class Job:
     def _batch_in(self, chosen):
         first, batch = self._next_cycle, {}
         for way, place in chosen:
-            cycle, tasks = self._new_cycle(), self._chance.randint(1 + (way == "adds late"), 3)
-            batch[cycle] = (way, place, tasks)
-            self._add_killed(cycle, way, place, tasks)
+            for tries in range(TRIES, 0, -1):
+                cycle, tasks = self._new_cycle(), self._chance.randint(1 + (way == "adds late"), 3)
+                batch[cycle] = (way, place, tasks)
+                if self._add_killed(cycle, way, place, tasks, tries):
+                    break
         self._recover(batch, first)
 
-    def _add_killed(self, cycle, way, place, tasks):
+    def _add_killed(self, cycle, way, place, tasks, tries):
         nth, seed = self._nth(way, place, tasks), self._chance.random()
 
         def killed(says):
             random.seed(seed)
             add(self._site, cycle, way, tasks, Trap(says, place, nth, LINGER_SECONDS * self._site.is_local))
 
-        self._see_killed((way, place), killed)
+        return self._see_killed((way, place), killed, tries)
 
-    def _see_killed(self, cell, action):
+    def _see_killed(self, cell, action, tries=1):
+        """Whether that is over; else its transaction has failed, and it is to be tried again."""
         said, killed = in_child(action)
         counts = self._cells.setdefault(cell, Counter())
         counts["cycles"] += 1
         if said != "killed" or not killed:
             counts["missed"] += 1
+            if tries > 1 and _was_too_slow(said):
+                return False
             self._faults.append(f"{cell}: it was not killed there. {said}")
+        return True
 
     # ---- the way out
 
@@ -197,7 +210,7 @@ class Job:
         self._recover(batch, first)
 
     def _add_well(self, cycle, tasks):
-        self._do("adding", lambda says: add(self._site, cycle, "commits", tasks, Trap(says)))
+        self._do("adding", lambda says: add(self._site, cycle, "commits", tasks, Trap(says)), TRIES)
 
     def _leave_behind(self, cycle, tasks):
         """Tasks that are in doubt, of a transaction that has committed or not; or such as run, where none is ever."""
