@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from taskqueue.backends import database, rowexchanges
+from taskqueue.backends import database, rowexchanges, rows
 from taskqueue.backends.database import Database
 from taskqueue.backends.sqlite import SQLiteQueue
 from taskqueue.errors import BackendUnavailableError
@@ -403,3 +403,18 @@ def test_many_that_are_due_at_once_are_made_ready_in_pieces(queue):
         seen.append(queue.counts().states["ready"])
     assert seen == [1000, 2000]
     assert queue.counts().states["ready"] == 2500
+
+
+def test_a_page_is_what_was_there_though_some_of_it_are_claimed_before_they_are_read(queue, path, monkeypatch):
+    elsewhere = SQLiteQueue(name="default", path=path)
+    ids = [each.id for each in (record() for _ in range(6))]
+    publish(queue, *(record(id=each) for each in ids))
+
+    def claim_and_select(*arguments):
+        claim(elsewhere, 2)
+        return select_tasks(*arguments)
+
+    select_tasks = rows.select_tasks
+    monkeypatch.setattr(rows, "select_tasks", claim_and_select)
+    assert [(each.id, each.state) for each in queue.list(["ready"], limit=3)] == [(each, "ready") for each in ids[:3]]
+    assert [each.id for each in queue.list(["ready"], limit=2)] == ids[2:4]

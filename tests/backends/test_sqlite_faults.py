@@ -4,13 +4,14 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import subprocess
 import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
-from taskqueue.backends import filesystem
+from taskqueue.backends import database, filesystem
 from taskqueue.backends.sqlite import SQLiteQueue
 from taskqueue.errors import BackendReplacedError, BackendUnavailableError
 from taskqueue.interfaces import Record
@@ -402,3 +403,86 @@ def test_what_root_makes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> N
     assert {path.name for path in made} >= {"var", "deep", "tasks.db", "tasks.db.lock", "tasks.db.owners"}
     assert {path.stat().st_uid for path in made} == {65534}
     queue.close()
+
+
+# ---- what a commit leaves that has failed --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def failing_sync(tmp_path_factory):
+    """A library that lets syncs fail."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    library = tmp_path_factory.mktemp("failing_sync") / "failing_sync.so"
+    source = Path(__file__).with_name("failing_sync.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+FAILS_TO_SYNC = """
+sign = os.environ["FAILING_SYNC"]
+queue = SQLiteQueue(name="default", path=path)
+first, second = record(), record()
+queue.deliver([first], 5.0)
+queue.get(first.id)
+open(sign, "w").close()
+try:
+    queue.deliver([second], 5.0)
+except BackendUnavailableError as error:
+    say("failed" if "disk I/O error" in str(error) else error)
+if sys.argv[2] == "mended":
+    os.unlink(sign)
+    say(queue.get(second.id) is None)
+    queue.deliver([record()], 5.0)
+say(first.id)
+say(second.id)
+listen()
+"""
+
+
+@pytest.mark.parametrize("then", ["crashed", "mended"])
+def test_what_could_not_be_synced_is_not_found_as_committed_later(path, tmp_path, failing_sync, monkeypatch, then):
+    """All of it may stand in the log by then, and whoever opens the file after a crash reads that."""
+    monkeypatch.setenv("LD_PRELOAD", str(failing_sync))
+    monkeypatch.setenv("FAILING_SYNC", str(tmp_path / "failing"))
+    with Child(FAILS_TO_SYNC, path, then) as child:
+        child.expect("failed")
+        if then == "mended":
+            child.expect("True")
+        first, second = child.hear(), child.hear()
+        child.kill()
+    queue = SQLiteQueue(name="default", path=path)
+    assert (state_of(queue, first), queue.get(second)) == ("ready", None)
+    assert len(queue) == 1 + (then == "mended")
+
+
+def test_a_transaction_that_was_left_open_takes_nothing_along(queue, path):
+    """As by an interrupt where nothing is caught."""
+    kept = publish(queue, record())
+    queue._database._writer.session.connection.execute("BEGIN IMMEDIATE")
+    added = publish(queue, record())
+    elsewhere = SQLiteQueue(name="default", path=path)
+    assert [state_of(elsewhere, task_id) for task_id in (kept, added)] == ["ready", "ready"]
+    assert {each.id for each in claim(elsewhere, 2)} == {kept, added}
+
+
+# ---- what is no file, or hangs -------------------------------------------------------------------------------------
+
+
+def test_a_pipe_is_refused_before_anybody_waits_for_it(path):
+    path.parent.mkdir()
+    os.mkfifo(path)
+    queue = SQLiteQueue(name="default", path=path)
+    for verb in ("publish", "get", "counts"):
+        fails(ALL[verb], queue, "is no file that something could be stored in; choose another path")
+    queue.close()
+
+
+def test_closing_does_not_wait_for_ever_for_who_does_not_come_back(queue, path, monkeypatch):
+    publish(queue, record())
+    monkeypatch.setattr(database, "DEFAULT_TIMEOUT", 0.05)
+    with queue._database._writer.lock:
+        queue.close()
+        assert queue._database._writer.session is not None
+    assert len(queue) == 1

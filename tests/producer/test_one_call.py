@@ -2,7 +2,7 @@
 
 import pytest
 
-from taskqueue import failpoints
+from taskqueue import failpoints, queues
 from taskqueue.errors import BackendUnavailableError
 from taskqueue.keeper import process_keeper
 from taskqueue.notices import Event
@@ -66,6 +66,55 @@ def test_a_commit_in_one_call_fails_before_there_is_anything_to_finish(manager, 
     assert backend.state(task_id) is None
     assert told.of(Event.ADDED) == []
     assert [record for record in caplog.records if record.levelname == "CRITICAL"] == []
+
+
+@pytest.fixture
+def lose_answer(backend, monkeypatch):
+    """What ``deliver`` has done, it has done; then this is raised."""
+
+    def lose(error):
+        deliver = backend.deliver
+
+        def deliver_and_fail(records, timeout):
+            deliver(records, timeout)
+            raise error
+
+        monkeypatch.setattr(backend, "deliver", deliver_and_fail)
+
+    return lose
+
+
+@pytest.mark.parametrize("error", [down(), OSError("nobody can be told")], ids=repr)
+def test_what_has_been_stored_is_committed_whatever_came_behind_it(manager, backend, told, lose_answer, error):
+    ids = [add("/x", transaction_manager=manager) for _ in range(2)]
+    lose_answer(error)
+    manager.commit()
+
+    assert states(backend, ids) == ["ready"] * 2
+    assert len(told.of(Event.ADDED)) == 2
+
+
+def test_an_interrupt_behind_what_has_been_stored_takes_nothing_back(manager, backend, lose_answer):
+    ids = [add("/x", transaction_manager=manager)]
+    lose_answer(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        manager.commit()
+    manager.abort()
+
+    assert states(backend, ids) == ["ready"]
+    assert "discard" not in backend.verbs()
+
+
+@pytest.mark.parametrize(("error", "verb"), [(down(), "settle discard"), (RuntimeError("lost"), "discard")], ids=repr)
+def test_what_may_still_come_of_a_call_that_has_failed_is_discarded(manager, backend, error, verb):
+    task_id = add("/x", transaction_manager=manager)
+    backend.failures["deliver"] = error
+    with pytest.raises(type(error)):
+        manager.commit()
+    manager.abort()
+    process_keeper().forget(queues.installed()["default"])
+
+    assert backend.calls[-1] == (verb, (task_id,))
 
 
 def test_of_a_queue_that_may_answer_too_late_tasks_are_staged_first(manager, backend, monkeypatch):

@@ -145,12 +145,14 @@ class Database:
                 return self._layout.migrate(connection)
 
     def close(self) -> None:
-        """Close all connections; they are opened again when needed."""
+        """Close all connections; they are opened again when needed. One that is in use for too long stays open."""
+        deadline = Deadline(DEFAULT_TIMEOUT)
         for slot in self._slots():
-            with slot.lock:
+            if slot.lock.acquire(timeout=deadline.remaining()):
                 slot.discard()
                 if slot is self._writer:
                     self._write_lock.close()
+                slot.lock.release()
         with self._identifying:
             self._identity = None
             self._opened_pid = None
@@ -166,11 +168,13 @@ class Database:
                 f"{self.path}: this process was forked while its parent used the file; start it anew, or load the "
                 "application after the fork (lazy-apps = true of uWSGI)"
             )
-        if not slot.lock.acquire(timeout=deadline.remaining()):
-            what = "other threads of this process use it for too long; try again" if slot.has_begun else LOCKED
-            raise BackendUnavailableError(f"{self.path}: {what}")
-        slot.has_begun = False
-        try:
+        is_held = False
+        try:  # first: an interrupt may come anywhere
+            is_held = slot.lock.acquire(timeout=deadline.remaining())
+            if not is_held:
+                what = "other threads of this process use it for too long; try again" if slot.has_begun else LOCKED
+                raise BackendUnavailableError(f"{self.path}: {what}")
+            slot.has_begun = False
             yield
         except (sqlite3.Error, OSError) as error:
             slot.discard()
@@ -178,7 +182,8 @@ class Database:
             what = "is a directory; name a file in it" if os.path.isdir(self.path) else explain(error)
             raise BackendUnavailableError(f"{self.path}: {what}") from error
         finally:
-            slot.lock.release()
+            if is_held:
+                slot.lock.release()
 
     def _is_inherited(self) -> bool:
         """Whether connections may be a parent's. A server written in C forks without what Python does for us then."""
@@ -198,7 +203,7 @@ class Database:
 
     def _session(self, slot: Slot, deadline: Deadline) -> Session:
         self._check_identity(slot)
-        if slot.is_spent:
+        if slot.is_spent or slot.is_left_open():
             slot.discard()
         if slot.session is None:
             slot.session = self._open(slot, deadline)

@@ -37,9 +37,9 @@ class WriteLock:
     @contextmanager
     def held(self, deadline: Deadline) -> Iterator[None]:
         """Hold the lock for a block. Polled, since waiting for a file lock cannot be given an end otherwise."""
-        self._lock(deadline)
         self.is_held = True
-        try:
+        try:  # first: an interrupt may come anywhere
+            self._lock(deadline)
             yield
         finally:
             self.release()

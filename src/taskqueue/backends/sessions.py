@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,13 +12,18 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 
+from ..errors import BackendUnavailableError
 from .deadlines import Deadline
+from .statements import load
 
 Identity = tuple[int, int]  # device and inode
 Synchronous = Literal["full", "normal"]
 
 # Of pages that a connection keeps. An exchange changes less than the second; SQLite itself would keep 2 MiB for each.
 CACHE_KIBIBYTES, WRITERS_CACHE_KIBIBYTES = 256, 1024
+
+
+_WRITE_NOTHING_NEW = load("write_nothing_new")
 
 
 class Session:
@@ -34,14 +40,34 @@ class Session:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """A transaction that writes; committed at the end of the block, rolled back when the block raises."""
-        self.connection.execute("BEGIN IMMEDIATE")
+        is_committing = False
         try:
+            self.connection.execute("BEGIN IMMEDIATE")
             yield
+            is_committing = True
             self.connection.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
                 self.connection.execute("ROLLBACK")
+            if is_committing:
+                self._write_over()
             raise
+
+    def _write_over(self) -> None:
+        """Write something else where the log may have all of a commit that has failed, as when it could not be synced:
+        whoever finds the file after a crash reads the log, and would take that for committed."""
+        with suppress(sqlite3.Error):
+            self.connection.execute(_WRITE_NOTHING_NEW)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """A transaction that reads: all of its statements see the same."""
+        try:
+            self.connection.execute("BEGIN")
+            yield
+        finally:
+            with suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
 
     def run(self, statement: str, **parameters: Any) -> sqlite3.Cursor:
         """Execute one statement."""
@@ -63,6 +89,11 @@ class Slot:
         self.is_spent = False  # whether the connection is not to be used again
         self.has_begun = False  # whether who has the lock works; else it may still wait for another process
 
+    def is_left_open(self) -> bool:
+        """Whether a transaction was begun and not ended, as by an interrupt where nothing is caught: it must not become
+        a part of the next one."""
+        return self.session is not None and self.session.connection.in_transaction
+
     def discard(self) -> None:
         """Close the connection, whatever state it is in."""
         session, self.session, self.is_spent = self.session, None, False
@@ -72,7 +103,10 @@ class Slot:
 
 
 def connect(path: str, synchronous: Synchronous, deadline: Deadline) -> sqlite3.Connection:
-    """A connection to a file that exists."""
+    """A connection to a file that exists. Raises BackendUnavailableError for a pipe, a device or a socket, of which
+    SQLite would wait for something to read."""
+    if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+        raise BackendUnavailableError(f"{path}: is no file that something could be stored in; choose another path")
     connection = sqlite3.connect(
         f"file:{quote(path)}?mode=rw",
         uri=True,

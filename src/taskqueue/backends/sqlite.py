@@ -236,12 +236,11 @@ class SQLiteQueue(TaskQueue):
         self, states: Collection[str], limit: int = 100, after: str = "", newest_first: bool = False
     ) -> Sequence[Record]:
         known = [state.value for state in STORED_STATES if state.value in states]
-        with self._database.reading() as session:
+        with self._database.reading() as session, session.snapshot():
             ids = chain.from_iterable(rows.list_ids(session, state, limit, after, newest_first) for state in known)
-            # A task may come by twice: it may change its state between two looks.
-            chosen = sorted(set(ids), reverse=newest_first)[: max(0, limit)]
+            chosen = sorted(ids, reverse=newest_first)[: max(0, limit)]
             found = {record.id: record for record in rows.select_tasks(session, chosen)}
-        return [found[task_id] for task_id in chosen if task_id in found and found[task_id].state in states]
+        return [found[task_id] for task_id in chosen if task_id in found]
 
     def requeue(self, ids: Collection[str]) -> Sequence[str]:
         with self._database.writing() as session:

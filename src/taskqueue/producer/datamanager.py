@@ -40,13 +40,13 @@ from .budget import BUDGET_SECONDS, Budget
 from .company import Company
 from .groups import Entry, each_of, grouped
 from .handing_over import (
+    commit_by,
     decide,
     deliver,
     discard_later,
     hold_later,
     is_certain,
     is_durable,
-    is_published,
     joins,
     publish,
     redo,
@@ -151,9 +151,7 @@ class TaskDataManager:
         self._company.take_newcomers_for_strangers()
         groups = grouped(self._entries) if self._company.is_none else []
         if len(groups) == 1 and is_certain(groups[0][0]):
-            self._take_lease(groups[0][0])
-            deliver(*groups[0], self._budget)  # with nothing left to do behind our vote, this is the commit
-            self._is_delivered = True
+            self._deliver(*groups[0])
         else:
             self._stage()
         self._phase = _Phase.VOTED
@@ -271,6 +269,17 @@ class TaskDataManager:
             reach("stage.sent")
             self._staged.update(ids)
 
+    def _deliver(self, queue: Queue, records: list[Record]) -> None:
+        """With nothing left to do behind our vote, this is the commit."""
+        self._take_lease(queue)
+        ids = {record.id for record in records}
+        self._sent |= ids  # an abort sees to it that nothing comes of a call that has failed
+        interrupt = commit_by(deliver, queue, records, self._budget)
+        self._sent -= ids
+        self._is_delivered = True
+        if interrupt is not None:
+            raise interrupt
+
     # ---- after the commit
 
     def _publish(self, queue: Queue, records: list[Record]) -> None:
@@ -298,16 +307,13 @@ class TaskDataManager:
         groups = grouped(entries)
         for queue, records in groups[:1]:
             try:
-                publish(queue, records, self._budget)
-            except BaseException as error:
-                report(queue, error)
-                if not is_published(queue, records):
-                    self._discard(entries)
-                    raise
-                redo(queue, records)  # the answer was lost, or an interrupt came: that was the commit all the same
-                if not isinstance(error, Exception):
-                    each_of(groups[1:], redo, redo)
-                    raise
+                interrupt = commit_by(publish, queue, records, self._budget)
+            except BaseException:
+                self._discard(entries)
+                raise
+            if interrupt is not None:
+                each_of(groups[1:], redo, redo)
+                raise interrupt
             if time.monotonic() >= self._leases_end_at:
                 see_that_they_are_there(queue, records)
         each_of(groups[1:], self._publish, redo)

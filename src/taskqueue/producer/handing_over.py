@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..errors import BackendError, BackendUnavailableError
 from ..interfaces import Record, Verdict
 from ..keeper import process_keeper
@@ -37,12 +39,26 @@ def publish(queue: Queue, records: list[Record], budget: Budget) -> None:
 
 def deliver(queue: Queue, records: list[Record], budget: Budget) -> None:
     """Store them and make them runnable. Lets out what the backend raises."""
+    with budget as seconds_left:
+        queue.backend.deliver(records, seconds_left())
+
+
+def commit_by(
+    call: Callable[[Queue, list[Record], Budget], None], queue: Queue, records: list[Record], budget: Budget
+) -> BaseException | None:
+    """Make the call that is the commit. Lets out what it raises, if nothing was committed.
+
+    Else its answer was lost, or an interrupt came, and it was the commit all the same; returns the interrupt.
+    """
     try:
-        with budget as seconds_left:
-            queue.backend.deliver(records, seconds_left())
-    except BackendUnavailableError as error:
+        call(queue, records, budget)
+    except BaseException as error:
         report(queue, error)
-        raise
+        if not is_published(queue, records):
+            raise
+        redo(queue, records)
+        return None if isinstance(error, Exception) else error
+    return None
 
 
 def decide(queue: Queue, records: list[Record], verdict: Verdict, budget: Budget) -> None:
