@@ -304,7 +304,8 @@ class TaskQueue(ABC):
     def list(
         self, states: Collection[str], limit: int = 100, after: str = "", newest_first: bool = False
     ) -> Sequence[Record]:
-        """Records in these states by id, from the one beyond ``after`` in the order asked for."""
+        """Records in these states by id, from the one beyond ``after`` in the order asked for. Fewer than ``limit`` are
+        all that there are, also where others change states meanwhile."""
 
     @abstractmethod
     def requeue(self, ids: Collection[str]) -> Sequence[str]:

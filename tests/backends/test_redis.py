@@ -330,3 +330,19 @@ def test_two_objects_of_one_queue_share_tasks_pause_and_owners(open_queue):
     assert two.reclaim(3).ready == ()
     two.retire(OWNER)
     assert open_queue().reclaim(3).ready == (claimed.id,)
+
+
+def test_a_page_is_full_though_some_of_it_are_claimed_before_they_are_read(open_queue, monkeypatch):
+    one, two = open_queue(), open_queue()
+    beat(two)
+    ids = [each.id for each in (record() for _ in range(6))]
+    publish(one, *(record(id=each) for each in ids))
+    fetch = one._fetch
+
+    def claim_and_fetch(wanted):
+        monkeypatch.undo()
+        claim(two, 2)
+        return fetch(wanted)
+
+    monkeypatch.setattr(one, "_fetch", claim_and_fetch)
+    assert [each.id for each in one.list(["ready"], limit=3)] == ids[2:5]

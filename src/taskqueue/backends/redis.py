@@ -311,14 +311,24 @@ class RedisQueue(TaskQueue):
         self, states: Collection[str], limit: int = 100, after: str = "", newest_first: bool = False
     ) -> Sequence[Record]:
         known = [state.value for state in STORED_STATES if state.value in states]
-        limit = max(0, limit)
-        told = self._run("list", limit, encode_text(after), int(newest_first), *known, repeat=True)
+        limit, edge = max(0, limit), encode_text(after)
+        found: list[Record] = []
+        while len(found) < limit:
+            ids = self._list_ids(known, limit, edge, newest_first)
+            # Some may have got into another state since; a page that is not full is taken for the last one.
+            found += [record for record in self._fetch(ids) if record.state in states]
+            if len(ids) < limit:
+                break
+            edge = ids[-1]
+        return found[:limit]
+
+    def _list_ids(self, states: Sequence[str], limit: int, edge: bytes, newest_first: bool) -> Sequence[bytes]:
+        told = self._run("list", limit, edge, int(newest_first), *states, repeat=True)
         # Bytes sort as the store sorts them.
         ids = sorted(dict.fromkeys(told), reverse=newest_first)
-        if after:
-            edge = encode_text(after)
+        if edge:
             ids = [each for each in ids if (each < edge if newest_first else each > edge)]
-        return [record for record in self._fetch(ids[:limit]) if record.state in states]
+        return ids[:limit]
 
     def requeue(self, ids: Collection[str]) -> Sequence[str]:
         requeued: list[str] = []
