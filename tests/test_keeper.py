@@ -148,6 +148,21 @@ def test_the_lease_is_taken_before_the_first_use(keeper: Keeper, queue: Queue, s
     assert (owner.id, owner.pid, owner.consumers, lease) == (keeper.owner_id, os.getpid(), (), 60.0)
 
 
+def test_a_thread_that_could_not_be_started_is_started_later(
+    keeper: Keeper, queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError):
+            keeper.hold_lease(queue, 1.0)
+    keeper.report_down(queue, DOWN)
+    assert keeper._thread is not None
+    assert keeper._thread.is_alive()
+
+
 def test_holding_the_lease_again_costs_nothing(keeper: Keeper, queue: Queue, store: Store) -> None:
     keeper.hold_lease(queue, 1.0)
     store.errors["beat"] = AssertionError("another beat")

@@ -181,7 +181,7 @@ class Keeper:
 
     def _keep(self, queue: Queue) -> Kept:
         kept = self._kept.get(id(queue))
-        if kept is not None:
+        if kept is not None and self._thread is not None:
             return kept
         with self._changed:
             kept = self._kept.setdefault(id(queue), Kept(queue))
