@@ -62,11 +62,20 @@ def test_nothing_is_blocked_any_more_when_it_cannot_be_started(in_uwsgi):
     assert blocked() == set()
 
 
-def test_a_child_that_it_forks_blocks_nothing(in_uwsgi):
-    def in_child():
-        child = os.fork()
-        if not child:
-            os._exit(len(blocked()))
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def blocked_in_child():
+    child = os.fork()
+    if not child:
+        os._exit(max(blocked(), default=0))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-    assert seen_by(in_child) == 0
+
+def test_a_child_that_it_forks_blocks_nothing(in_uwsgi):
+    assert seen_by(blocked_in_child) == 0
+
+
+def test_a_child_that_it_forks_goes_on_blocking_what_others_have_blocked(in_uwsgi):
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        assert seen_by(blocked_in_child) == signal.SIGUSR1
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Collection
 from typing import Any
 
 # Those for which a worker of uWSGI has a handler.
@@ -23,6 +24,7 @@ class BackgroundThread(threading.Thread):
 
     def __init__(self, **keywords: Any) -> None:
         super().__init__(daemon=True, **keywords)
+        self.kept_out: Collection[signal.Signals] = ()  # what was not blocked before
 
     def start(self) -> None:
         """Start it. Raises RuntimeError where no thread can be started."""
@@ -31,6 +33,7 @@ class BackgroundThread(threading.Thread):
             return
         # A thread inherits what is blocked; if it did that itself, a signal could come before.
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, KEPT_OUT)
+        self.kept_out = KEPT_OUT.difference(previous)
         try:
             super().start()
         finally:
@@ -45,8 +48,9 @@ def uwsgi_module() -> Any:
 
 def _let_in_again() -> None:
     """In a forked child, whose only thread this is."""
-    if isinstance(threading.current_thread(), BackgroundThread) and uwsgi_module() is not None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, KEPT_OUT)
+    thread = threading.current_thread()
+    if isinstance(thread, BackgroundThread):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, thread.kept_out)
 
 
 os.register_at_fork(after_in_child=_let_in_again)
