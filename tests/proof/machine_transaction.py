@@ -162,7 +162,10 @@ class ModelledTransaction:
         ((queue, records),) = self._groups().items()
         if (yield from self._event(f"deliver {queue}", lambda: self._publish(queue, records))):
             self.owner.down.add(queue)
-            raise FailedError
+            if not self._are_published(queue, records):
+                self.sent_to.append(queue)
+                raise FailedError
+            self._redo(queue, records)
 
     def _finish(self):
         self._has_finished = True
@@ -196,7 +199,8 @@ class ModelledTransaction:
 
     def _are_published(self, queue, records):
         unpublished = {None, State.GONE, State.STAGED, State.HELD}
-        return all(self.models[queue].tasks[record.id].state not in unpublished for record in records)
+        tasks = self.models[queue].tasks
+        return all(record.id in tasks and tasks[record.id].state not in unpublished for record in records)
 
     def _are_missing(self, queue, records):
         return any(self.models[queue].tasks[record.id].state in {None, State.GONE} for record in records)
