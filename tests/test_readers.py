@@ -382,7 +382,7 @@ pipeline = two
 
 
 @pytest.mark.parametrize(
-    ("app", "expected"), [("one", "a"), ("two", "b"), ("three", "default"), ("main", "a"), ("", "a")]
+    ("app", "expected"), [("one", "a"), ("two", "b"), ("three", "default"), ("main", "b"), ("", "b")]
 )
 def test_the_settings_are_those_of_the_application_that_is_named(site: Any, app: str, expected: str) -> None:
     assert [server.name for server in site(TWO_APPS, app=app).servers] == [expected]

@@ -6,10 +6,8 @@ the options, but no backends: what options a type of queue has is asked of ``bac
 
 from __future__ import annotations
 
-import configparser
 import difflib
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 
 from .converters import boolean
 from .errors import ConfigurationError
+from .inifiles import APP_KINDS, SERVED_KINDS, IniFile
 from .settings import Option, QueueSettings, Section, ServerSettings, one_line, read_queue, read_section, read_server
 
 BackendOptions = Callable[[str], Sequence[Option]]
@@ -24,8 +23,6 @@ BackendOptions = Callable[[str], Sequence[Option]]
 SECTION_KINDS = ("taskqueue", "taskqueue-server")
 SETTING_KINDS = ("queue", "server")
 AS_SETTING, AS_KEYWORD = (".", ""), ("['", "']")  # what stands around the name of an option
-APP_KINDS = ("app", "application")
-SERVED_KINDS = (*APP_KINDS, "composite", "composit", "pipeline", "filter-app")  # what PasteDeploy finds by its name
 PYRAMID_OPTIONS = (Option("csrf_exempt", boolean, True, "whether tasks pass Pyramid's CSRF check"),)
 
 
@@ -48,30 +45,24 @@ def read_ini(
     variables: Mapping[str, str] | None = None,
     app: str = "",
 ) -> Configuration:
-    """The sections of an ini file; without any, the settings ``taskqueue.…`` of one of its ``[app:…]`` sections."""
-    ini = _Ini(Path(path), variables or {})
+    """The sections of an ini file and of those that it names; without any, the settings ``taskqueue.…`` of one of its
+    applications."""
+    ini = IniFile(Path(path), variables or {})
     _refuse_unknown_app(ini, app)
-    sections: dict[str, list[Section]] = {kind: [] for kind in SECTION_KINDS}
-    for title in ini.titles():
-        kind, _, name = (part.strip() for part in title.partition(":"))
-        if kind in sections:
-            sections[kind].append(Section(name or "default", ini.options(title), ini.place(title), folder=ini.folder))
-        else:
-            _refuse_misspelt(ini.place(title), kind)
-    if any(sections.values()):
+    sections = _ini_sections(ini)
+    if sections:
         _refuse_both(ini)
-        return read_sections(sections["taskqueue"], sections["taskqueue-server"], str(path), backend_options)
-    found = _find_app(ini, app)
-    if found is None:
-        return read_sections((), (), str(path), backend_options)
-    settings = ini.options(found, prefix="taskqueue.")
-    return replace(read_settings(settings, backend_options, ini.place(found)), source=str(path))
+        queues, servers = (
+            [section for (each, _name), section in sections.items() if each == kind] for kind in SECTION_KINDS
+        )
+        return read_sections(queues, servers, str(path), backend_options)
+    given = _find_settings(ini, app)
+    return replace(read_settings(given.settings, backend_options, given.place), source=str(path))
 
 
-def _refuse_unknown_app(ini: _Ini, app: str) -> None:
+def _refuse_unknown_app(ini: IniFile, app: str) -> None:
     """``main`` need not be there: it is what is meant where nothing is named."""
-    parts = [[part.strip() for part in title.partition(":")] for title in ini.titles()]
-    names = sorted({name for kind, _, name in parts if kind in SERVED_KINDS and name})
+    names = sorted({each.name for each in ini.sections if each.kind in SERVED_KINDS and each.has_name})
     if app not in {"", "main", *names}:
         there = f"there are: {', '.join(names)}" if names else "there is none of any name"
         raise ConfigurationError(
@@ -79,104 +70,83 @@ def _refuse_unknown_app(ini: _Ini, app: str) -> None:
         )
 
 
-def _refuse_both(ini: _Ini) -> None:
-    """What serves would use one of them, and the command line would look at the other."""
-    for title in ini.titles():
-        if title.partition(":")[0].strip() in APP_KINDS and ini.has_settings(title, ("queue", "server")):
+def _ini_sections(ini: IniFile, outside: Sequence[IniFile] = ()) -> dict[tuple[str, str], Section]:
+    """The sections of a file, in place of those of the same name in the file that it names."""
+    found: dict[tuple[str, str], Section] = {}
+    holder, around = ini, (*outside, ini)
+    for inner in ini.named_files():
+        theirs = _ini_sections(inner, around) if inner not in around else {}
+        if theirs and found and theirs != found:
             raise ConfigurationError(
-                one_line(f"{ini.place(title)} has settings taskqueue.queue.… or taskqueue.server.…, ")
-                + "and this file has sections [taskqueue…], too; keep one of them"
+                one_line(f"{ini.name} names {holder.name} and {inner.name}, and both have sections [taskqueue…]; ")
+                + "keep them in one of the files"
             )
+        if theirs:
+            found, holder = theirs, inner
+    return found | _own_sections(ini)
 
 
-def _find_app(ini: _Ini, app: str) -> str | None:
-    """The section of that application; of one that is a pipeline or the like, the first that has settings of ours."""
-    titles = {}
-    for title in ini.titles():
-        kind, _, name = (part.strip() for part in title.partition(":"))
-        if kind in APP_KINDS:
-            titles[name] = title
-    if app in titles:
-        return titles[app]
-    return next((title for title in titles.values() if ini.has_settings(title)), None)
+def _own_sections(ini: IniFile) -> dict[tuple[str, str], Section]:
+    found: dict[tuple[str, str], Section] = {}
+    for each in ini.sections:
+        if each.kind not in SECTION_KINDS:
+            _refuse_misspelt(ini.place(each.title), each.kind)
+            continue
+        name = each.name if each.has_name else "default"
+        section = Section(name, ini.options(each.title), ini.place(each.title), folder=ini.folder)
+        if (each.kind, name) in found:
+            raise section.error("", f"there is another {name!r}; takes a name that is there once")
+        found[each.kind, name] = section
+    return found
 
 
-class _Ini:
-    """A file as PasteDeploy reads it, but that a section shows its own options only, and errors show no content."""
-
-    def __init__(self, file: Path, variables: Mapping[str, str]) -> None:
-        self.name = file.name
-        try:
-            content = file.read_text("utf-8-sig")
-            resolved = file.resolve()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise ConfigurationError(one_line(f"{file}: cannot be read: {reason}")) from None
-        self.folder = str(resolved.parent)
-        defaults = {**variables, "here": self.folder, "__file__": str(resolved)}
-        # Twice: as it stands, without [DEFAULT], to know which options are a section's own; and for their values.
-        self._plain = _parser(configparser.RawConfigParser(default_section="\0"))
-        self._interpolated = _parser(configparser.ConfigParser())
-        self._interpolated.read_dict({"DEFAULT": {key: _doubled(value) for key, value in defaults.items()}})
-        for parser in (self._plain, self._interpolated):
-            try:
-                parser.read_string(content, source=file.name)
-            except configparser.Error as error:
-                raise ConfigurationError(one_line(f"{file.name}: {_what_is_wrong(error)}")) from None
-
-    def titles(self) -> Sequence[str]:
-        return self._plain.sections()
-
-    def place(self, title: str) -> str:
-        return f"{self.name}: [{title}]"
-
-    def has_settings(self, title: str, kinds: Sequence[str] = ("",)) -> bool:
-        prefixes = tuple(f"taskqueue.{kind}" for kind in kinds)
-        return any(key.removeprefix("set ").startswith(prefixes) for key in self._plain[title])
-
-    def options(self, title: str, prefix: str = "") -> dict[str, str]:
-        """The options of a section that begin with a prefix, their values interpolated."""
-        options: dict[str, str] = {}
-        for key in self._plain[title]:
-            if not key.startswith(prefix):
-                continue
-            name = key.removeprefix("set ").strip()
-            if name in options:
-                raise ConfigurationError(one_line(f"{self.place(title)} {name}: is there twice, once after set"))
-            try:
-                options[name] = self._interpolated.get(title, key)
-            except configparser.InterpolationError as error:
-                unknown = getattr(error, "reference", "")
-                may_be_shown = unknown.isidentifier() and not re.search("secret|password|url", name)
-                hint = f"there is no %({unknown})s; " if may_be_shown else ""
+def _refuse_both(ini: IniFile) -> None:
+    """What serves would use one of them, and the command line would look at the other."""
+    files = ini.all_files()
+    holder = next(each for each in files if _own_sections(each))
+    for file in files:
+        for each in file.sections:
+            if each.kind in APP_KINDS and _has_settings(file, each.title, ("queue", "server")):
+                there = "this file" if holder is file else holder.name
                 raise ConfigurationError(
-                    one_line(f"{self.place(title)} {name}: {hint}")
-                    + "takes %(here)s and variables of [DEFAULT]; write any other % as %%"
-                ) from None
-        return options
+                    one_line(f"{file.place(each.title)} has settings taskqueue.queue.… or taskqueue.server.…, ")
+                    + one_line(f"and {there} has sections [taskqueue…], too; keep one of them")
+                )
 
 
-def _parser(parser: configparser.RawConfigParser) -> configparser.RawConfigParser:
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # the documented way to keep the case
-    return parser
+def _has_settings(file: IniFile, title: str, kinds: Sequence[str] = ("",)) -> bool:
+    prefixes = tuple(f"taskqueue.{kind}" for kind in kinds)
+    return any(key.removeprefix("set ").startswith(prefixes) for key in file.written(title))
 
 
-def _doubled(value: object) -> str:
-    return str(value).replace("%", "%%")
+@dataclass(frozen=True)
+class _Given:
+    """Settings of one application, and where they stand."""
+
+    settings: Mapping[str, str]
+    place: str
 
 
-def _what_is_wrong(error: configparser.Error) -> str:
-    """The reason without the lines of the file that the error's own text shows: one of them may be a key."""
-    if isinstance(error, configparser.DuplicateSectionError):
-        return f"[{error.section}] is there twice (line {error.lineno}); put its options into one section"
-    if isinstance(error, configparser.DuplicateOptionError):
-        return f"[{error.section}] {error.option}: is there twice (line {error.lineno})"
-    if isinstance(error, configparser.MissingSectionHeaderError):
-        return f"line {error.lineno}: takes a section such as [taskqueue:default] before the first option"
-    if isinstance(error, configparser.ParsingError):
-        lines = ", ".join(str(number) for number, _line in error.errors)
-        return f"line {lines}: takes a [section], option = value, or more of a value, which is indented"
-    return type(error).__name__
+def _find_settings(ini: IniFile, app: str) -> _Given:
+    """The settings of that application; of one that is none itself, the first there are."""
+    found = _settings_of(ini.application(app or "main"))
+    is_app = any(each.kind in APP_KINDS and each.name == app for each in ini.sections)
+    if found.settings or is_app:
+        return found
+    apps = ((file, each.title) for file in ini.all_files() for each in file.sections if each.kind in APP_KINDS)
+    every = (_settings_of(file.chain(title)) for file, title in apps)
+    return next((each for each in every if each.settings), found)
+
+
+def _settings_of(chain: Sequence[tuple[IniFile, str]]) -> _Given:
+    """Those of a section, in place of those that it takes over by ``use``."""
+    settings: dict[str, str] = {}
+    places: list[str] = []
+    for file, title in reversed(chain):
+        if _has_settings(file, title):
+            settings |= file.options(title, prefix="taskqueue.")
+            places.insert(0, file.place(title))
+    return _Given(settings, ", ".join(places))
 
 
 def _refuse_misspelt(place: str, kind: str) -> None:

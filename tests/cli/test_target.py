@@ -179,6 +179,19 @@ def test_settings_are_those_of_the_application_that_is_named(run, tmp_path):
     assert names == ["first", "first", "second"]
 
 
+@pytest.mark.parametrize("application", ["[app:main]\nfilter-with = x\n[filter:x]\nuse = egg:wsgi-taskqueue\n", ""])
+def test_an_application_may_be_taken_from_another_file(run, site, application):
+    site.ini.write_text(site.ini.read_text() + application)
+    outer = site.folder / "prod.ini"
+    outer.write_text("[app:main]\nuse = config:app.ini\n")
+    task_id = run("add", outer, "/x").out.strip()
+    assert run("list", site.ini, "--json").document[0]["id"] == task_id
+    warnings = run("check", outer, "--json").document["warnings"]
+    assert [warning[:43] for warning in warnings] == (
+        [] if application else ["prod.ini: nothing in this file uses the tas"]
+    )
+
+
 def test_an_application_that_is_not_there_is_refused(run, site):
     site.ini.write_text(site.ini.read_text() + "[composite:shop]\nuse = egg:Paste#urlmap\n")
     ran = run("list", f"{site.ini}#shpo")

@@ -97,7 +97,8 @@ def test_a_name_that_is_no_section_is_warned_of_with_the_near_one(warned, wiring
 
 
 @pytest.mark.parametrize("name", ["egg:other", "config:other.ini", "call:mine:make", "%(which)s"])
-def test_a_name_that_leads_out_of_the_file_is_left_to_whoever_serves(warned, name):
+def test_a_name_that_leads_out_of_the_file_is_left_to_whoever_serves(warned, tmp_path, name):
+    (tmp_path / "other.ini").touch()
     assert warned(APP, f"filter-with = {name}\n") == []
 
 

@@ -196,6 +196,22 @@ def test_what_outlasts_the_grace_runs_again_and_is_no_suspect(site):
     site.effects.wait_for(2, did="ended", pid=second.pid)
 
 
+def test_an_application_that_is_taken_from_another_file_has_the_queues_of_that_file(site):
+    base = site.configure(name="base.ini").read_text()
+    log = base.partition("[loggers]")[2]
+    outer = "[app:main]\nuse = config:base.ini\n[server:main]\nuse = config:base.ini\n[loggers]" + log
+    task_id = add(Browser(port_of(serve_as(site, "prod.ini", outer))).login("ann"), "/record")
+    site.effects.wait_for(1, did="record")
+    for name in ("base.ini", "prod.ini"):
+        listed = json.loads(taskqueue_command(site, "list", name, "--all", "--json").stdout)
+        assert [task["id"] for task in listed] == [task_id]
+
+
+def serve_as(site, name, text):
+    (site.folder / name).write_text(text)
+    return site.serve(name=name)
+
+
 @pytest.mark.parametrize("arguments", [["proutes", "app.ini"], ["pviews", "app.ini", "/home"], ["pshell", "app.ini"]])
 def test_scripts_that_do_not_serve_consume_nothing(site, arguments):
     script, *rest = arguments

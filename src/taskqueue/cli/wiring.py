@@ -1,20 +1,19 @@
 """How the applications and filters of an ini file are wired: what would surprise whoever serves it. Loads nothing.
 
-Follows ``filter-with``, pipelines, filter-apps and composites as PasteDeploy does. What names another file, a function
-or somebody else's distribution is left to whoever serves. Knows no queues.
+Follows ``filter-with``, pipelines, filter-apps and composites as PasteDeploy does, each file by itself. What names a
+function or somebody else's distribution is left to whoever serves. Knows no queues.
 """
 
 from __future__ import annotations
 
-import configparser
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..inifiles import COMPOSITE_KINDS, SERVED_KINDS, IniFile
 from .verb import did_you_mean
 
-APP_KINDS = ("app", "application", "composite", "composit", "pipeline", "filter-app")
 QUEUE_KINDS = ("taskqueue", "taskqueue-server")
 DISTRIBUTION = "wsgi-taskqueue"
 QUEUE_FILTER, TRANSACTION_FILTER = "the taskqueue filter", "the transaction filter"
@@ -43,31 +42,27 @@ class _Section(NamedTuple):
 
 def warnings(file: Path) -> list[str]:
     """What an application that is served from this file would lack, or fail with; one line each."""
-    parser = configparser.RawConfigParser(default_section="\0")
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # the documented way to keep the case
-    parser.read_string(file.read_text("utf-8-sig"))
-    sections = []
-    for title in parser.sections():
-        kind, _, name = (part.strip() for part in title.partition(":"))
-        sections.append(_Section(title, kind, name or "main", dict(parser[title])))
-    wiring = _Wiring(sections)
-    found = [
-        *wiring.misnamed_distributions(),
-        *wiring.unknown_names(),
-        *wiring.needless_options(),
-        *wiring.unused_filter(),
-        *wiring.transactions_outside(),
-    ]
-    return [f"{file.name}: {warning}" for warning in dict.fromkeys(found)]
+    outer, *inner = (_Wiring(each) for each in IniFile(file, {}).all_files())
+    found = [each for wiring in (outer, *inner) for each in wiring.warnings()]
+    return list(dict.fromkeys([*found, *outer.unused_filter(inner)]))
 
 
 class _Wiring:
     """The sections of one file, and what is to be said of them."""
 
-    def __init__(self, sections: Sequence[_Section]) -> None:
-        self._sections = sections
-        self._filters = {each.name: each for each in sections if each.kind == "filter"}
-        self._apps = {each.name: each for each in sections if each.kind in APP_KINDS}
+    def __init__(self, file: IniFile) -> None:
+        self._file_name = file.name
+        self._sections = [
+            _Section(each.title, each.kind, each.name, dict(file.written(each.title))) for each in file.sections
+        ]
+        self._filters = {each.name: each for each in self._sections if each.kind == "filter"}
+        self._apps = {each.name: each for each in self._sections if each.kind in SERVED_KINDS}
+
+    def warnings(self) -> Iterator[str]:
+        """What this file tells by itself."""
+        found = (self.misnamed_distributions, self.unknown_names, self.needless_options, self.transactions_outside)
+        for each in found:
+            yield from (f"{self._file_name}: {warning}" for warning in each())
 
     # ---- names ----
 
@@ -91,7 +86,7 @@ class _Wiring:
                     yield f"[{section.title}] {option}: there is no section [{kind}:{word}] in this file{near}"
 
     def _named(self, section: _Section) -> Iterator[tuple[str, str, Mapping[str, _Section]]]:
-        if section.kind in (*APP_KINDS, "filter") and section.options.get("filter-with"):
+        if section.kind in (*SERVED_KINDS, "filter") and section.options.get("filter-with"):
             yield "filter-with", section.options["filter-with"].strip(), self._filters
         for word in section.members[:-1]:
             yield "pipeline", word, self._filters
@@ -110,10 +105,10 @@ class _Wiring:
 
     # ---- filters ----
 
-    def unused_filter(self) -> Iterator[str]:
-        """Queues are configured, and nothing that is served from here would see them."""
-        has_queues = any(each.kind in QUEUE_KINDS for each in self._sections)
-        if not has_queues or not self._apps or self._is_filter_used():
+    def unused_filter(self, inner: Sequence[_Wiring]) -> Iterator[str]:
+        """Queues are configured, here or in files that this one names, and nothing that is served would see them."""
+        files = (self, *inner)
+        if not any(map(_Wiring._has_queues, files)) or not self._apps or any(map(_Wiring._is_filter_used, files)):
             return
         served = self._apps.get("main") or next(iter(self._apps.values()))
         ours = [name for name, each in self._filters.items() if self._role(each) == QUEUE_FILTER]
@@ -124,13 +119,16 @@ class _Wiring:
         if not ours:
             cure += f", and a section [filter:{name}] with use = egg:{DISTRIBUTION}"
         yield (
-            "nothing in this file uses the taskqueue filter, so an application served from it sees none of these "
-            f"queues; {cure}"
+            f"{self._file_name}: nothing in this file uses the taskqueue filter, so an application served from it sees "
+            f"none of these queues; {cure}"
         )
+
+    def _has_queues(self) -> bool:
+        return any(each.kind in QUEUE_KINDS for each in self._sections)
 
     def _is_filter_used(self) -> bool:
         for section in self._sections:
-            if section.kind in ("composite", "composit"):
+            if section.kind in COMPOSITE_KINDS:
                 words = " ".join(section.options.values()).split()
             else:
                 words = [section.options.get("filter-with", "").strip(), *section.members]
@@ -174,7 +172,7 @@ class _Wiring:
             return section.members[-1:]
         if section.kind == "filter-app":
             return [section.options.get("next", "").strip()]
-        if section.kind in ("composite", "composit"):
+        if section.kind in COMPOSITE_KINDS:
             return [value.strip() for option, value in section.options.items() if option not in NO_OPTIONS]
         return [section.options.get("use", "").strip()]
 
