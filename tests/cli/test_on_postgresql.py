@@ -63,6 +63,16 @@ def test_tables_are_made_and_told_of(run):
     ]
 
 
+def test_looking_makes_no_tables(run):
+    assert "reachable; there are no tables yet; the first task, " in run("check")
+    assert run("list") == "no tasks\n"
+    assert run("resolve") == "nothing is held\n"
+    assert "- queue 'default': there are no tables yet" in run("status", status=1)
+    for verb in (["show", "x"], ["wait", "x"], ["retry", "--dead"], ["delete", "x"], ["purge", "--yes"]):
+        assert run(*verb, status=1) == ""
+    assert run("migrate", "--dry-run") == "default: would be created with schema 1\n"
+
+
 def test_tasks_are_added_shown_held_back_and_deleted(run):
     task_id = run("add", "/work", "--param", "secret=hunter2").strip()
     assert [task["id"] for task in json.loads(run("list", "--json"))] == [task_id]
@@ -75,6 +85,7 @@ def test_tasks_are_added_shown_held_back_and_deleted(run):
 
 
 def test_what_endangers_tasks_is_a_warning(run):
+    run("migrate")
     printed = run("check")
     assert "its fsync is off, so that it loses tasks" in printed
 

@@ -283,11 +283,14 @@ def test_a_paused_queue_in_which_nothing_waits_is_shown_and_is_nothing_wrong(run
     assert run("status", busy.ini, "--json").document["queues"][0]["paused"] is True
 
 
-def test_a_store_that_is_not_there_yet_is_status_1_in_words(run, make_site):
+def test_a_store_that_is_not_there_yet_is_an_empty_queue(run, make_site):
     site = make_site(ONE_QUEUE)
     ran = run("status", site.ini, "--json")
-    assert (ran.status, ran.err) == (1, "")
-    assert "there is no file" in ran.document["queues"][0]["error"]
+    (queue,) = ran.document["queues"]
+    assert (queue["error"], set(queue["counts"].values()), queue["consumers_alive"]) == (None, {0}, 0)
+    assert f"there is no file {site.folder}/default.db yet" in ran.document["notes"][0]
+    assert (ran.status, queue["problems"]) == (1, ["queue 'default': nobody alive consumes it"])
+    assert "- queue 'default': there is no file" in run("status", site.ini).out
     assert not (site.folder / "default.db").exists()
 
 

@@ -24,6 +24,9 @@ APPLICATION = """
 """
 
 
+SQLITE_INI = "[taskqueue:default]\ntype = sqlite\npath = default.db\n"
+
+
 def in_process(folder, *arguments):
     """The command line in a process of its own, as modules stay imported."""
     return subprocess.run(
@@ -225,13 +228,22 @@ def test_a_local_queue_cannot_be_reached_and_one_line_says_why(run, local_ini, a
 
 
 @pytest.mark.parametrize(
-    "arguments", [["list"], ["show", "x"], ["wait", "x"], ["retry", "x"], ["purge", "--yes"], ["pause", "--all"]]
+    "arguments", [["show", "x"], ["wait", "x"], ["retry", "x"], ["purge", "--yes"], ["pause", "--all"]]
 )
 def test_looking_creates_no_file(run, make_site, arguments):
     site = make_site()
     ran = run(arguments[0], site.ini, *arguments[1:])
     assert ran.status == 1
-    assert f"there is no file {site.folder}/default.db yet" in ran.complaint
+    assert ran.complaint.startswith(f"queue 'default': there is no file {site.folder}/default.db yet")
+    assert [file.name for file in site.folder.iterdir()] == ["app.ini"]
+
+
+@pytest.mark.parametrize("verb", ["list", "resolve"])
+def test_a_file_that_is_not_there_yet_is_an_empty_queue(run, make_site, verb):
+    site = make_site(SQLITE_INI)
+    ran = run(verb, site.ini, "--json")
+    assert (ran.status, ran.document) == (0, [])
+    assert ran.complaint.startswith(f"queue 'default': there is no file {site.folder}/default.db yet")
     assert [file.name for file in site.folder.iterdir()] == ["app.ini"]
 
 
@@ -241,4 +253,12 @@ def test_a_queue_that_cannot_be_reached_is_left_out_beside_one_that_can(run, mak
     ran = run("list", site.ini, "--json")
     assert ran.status == 0
     assert [each["id"] for each in ran.document] == [task_id]
-    assert "left out: queue 'default'" in ran.complaint
+    assert ran.complaint.startswith("queue 'default': there is no file")
+
+
+def test_a_local_queue_is_left_out_beside_one_that_can_be_reached(run, make_site):
+    site = make_site(SQLITE_INI + "[taskqueue:mail]\n[taskqueue-server:mail]\nqueue = mail\n")
+    site.publish()
+    ran = run("list", site.ini)
+    assert ran.status == 0
+    assert ran.complaint.startswith("left out: queue 'mail' is local")

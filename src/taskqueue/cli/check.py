@@ -13,13 +13,14 @@ from typing import Any
 from .. import converters, witnesses
 from ..configure import Installation, backend_options, register_witnesses
 from ..errors import BackendError
+from ..interfaces import Migrating
 from ..queues import Queue
 from ..record import is_secret_header
 from ..settings import QUEUE_OPTIONS, SERVER_OPTIONS, Option, QueueSettings, ServerSettings
 from . import wiring
 from .newfile import why_not_made
 from .screen import Screen, Word, duration, size
-from .target import Target, ini_file_of, open_target
+from .target import NO_TABLES, Target, ini_file_of, open_target
 from .verb import FAILED, OK, Verb
 
 REACH_SECONDS = 10.0
@@ -117,26 +118,33 @@ def _reach(target: Target, queue: Queue) -> tuple[str | None, str]:
     file = target.file_of(queue)
     if file is not None and not os.path.exists(file):
         return why_not_made(file), f"{file} is not there yet; it will be made"
-    return _bounded_counts(queue)
+    return _asked_in_time(queue)
 
 
-def _bounded_counts(queue: Queue) -> tuple[str | None, str]:
-    answers: list[str | None] = []
+def _asked_in_time(queue: Queue) -> tuple[str | None, str]:
+    answers: list[tuple[str | None, str]] = []
 
     def ask() -> None:
         try:
-            queue.backend.counts()
-            answers.append(None)
+            answers.append((None, _told_of_store(queue)))
         except Exception as error:  # noqa: BLE001  # a backend of somebody else may raise anything
-            answers.append(str(error) or type(error).__name__)
+            answers.append((str(error) or type(error).__name__, ""))
 
-    began = time.monotonic()
     asker = threading.Thread(target=ask, name="taskqueue-check", daemon=True)
     asker.start()
     asker.join(REACH_SECONDS)
     if not answers:
         return f"it has not answered within {duration(REACH_SECONDS)}", ""
-    return answers[0], f"reachable, answered in {(time.monotonic() - began) * 1000:.0f} ms"
+    return answers[0]
+
+
+def _told_of_store(queue: Queue) -> str:
+    """What to say of a store that answers. Where no tables are yet, any other question would make them."""
+    if isinstance(queue.backend, Migrating) and not queue.backend.schema().found:
+        return f"reachable; {NO_TABLES}"
+    began = time.monotonic()
+    queue.backend.counts()
+    return f"reachable, answered in {(time.monotonic() - began) * 1000:.0f} ms"
 
 
 def _warnings_of_stores(installation: Installation, reached: Mapping[str, tuple[str | None, str]]) -> list[str]:
@@ -144,7 +152,8 @@ def _warnings_of_stores(installation: Installation, reached: Mapping[str, tuple[
     found = []
     for name, queue in installation.queues.items():
         ask = getattr(queue.backend, "warnings", None)
-        if ask is not None and reached[name][0] is None:
+        error, words = reached[name]
+        if ask is not None and error is None and NO_TABLES not in words:
             with contextlib.suppress(BackendError):  # it was there a moment ago
                 found += [f"queue {name!r}: {warning}" for warning in ask()]
     return found

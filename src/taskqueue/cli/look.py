@@ -50,7 +50,7 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_list(arguments: argparse.Namespace, screen: Screen) -> int:
     """List tasks by age."""
-    queues = open_target(arguments.target).reach(arguments.queue, screen)
+    queues = open_target(arguments.target).reach(arguments.queue, screen, may_be_empty=True)
     states = arguments.state or (STATES if arguments.all else NOT_DONE)
     merged = _merged(queues, states, arguments.after, not arguments.oldest, arguments.limit + 1)
     found = list(islice(merged, arguments.limit + 1))

@@ -40,7 +40,7 @@ def run_resolve(arguments: argparse.Namespace, screen: Screen) -> int:
             "resolve: takes ids of tasks together with --publish or --discard, or neither, to show what is held"
         )
     target = open_target(arguments.target)
-    queues = target.reach(arguments.queue, screen)
+    queues = target.reach(arguments.queue, screen, may_be_empty=not arguments.ids)
     owners = {queue.name: {each.owner.id: each for each in queue.backend.owners()} for queue in queues}
     if not arguments.ids:
         return _show(target, queues, owners, screen)

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import BackendError
 from ..interfaces import Counts, OwnerStatus
 from ..queues import Queue
+from ..record import STORED_STATES
 from ..settings import ServerSettings
 from . import describe
 from .describe import Described
@@ -72,10 +73,11 @@ def run(arguments: argparse.Namespace, screen: Screen) -> int:
 def _look(target: Target, queue: Queue, now: float) -> _QueueStatus:
     reason = target.out_of_reach(queue)
     if reason is not None:
-        # A queue in the memory of another process is as it should be; a file that is not there is not.
-        is_wrong = "shared" in queue.backend.capabilities
-        return _QueueStatus(queue, error=reason, problems=[reason] if is_wrong else [])
+        return _QueueStatus(queue, error=reason)  # one in the memory of another process is as it should be
     try:
+        missing = target.nothing_yet(queue)
+        if missing is not None:
+            return _look_at_nothing(target, queue, missing, now)
         running = [describe.read(queue, each) for each in islice(every_record(queue, ["running"]), RUNNING_LIMIT)]
         counts = queue.backend.counts()
         suspects = sum(each.record.suspect for each in running) + _ready_suspects(queue, counts)
@@ -94,6 +96,14 @@ def _look(target: Target, queue: Queue, now: float) -> _QueueStatus:
             f"queue {queue.name!r}: {counted(suspects, 'suspect')}, which a process held when it died: "
             "such a task runs one at a time, while its consumer runs nothing else"
         )
+    return status
+
+
+def _look_at_nothing(target: Target, queue: Queue, missing: str, now: float) -> _QueueStatus:
+    """A queue whose store has not been made yet is an empty one."""
+    counts = Counts(states={state.value: 0 for state in STORED_STATES}, oldest_ready_age=None, paused=False)
+    status = _QueueStatus(queue, counts, notes=[missing])
+    status.problems.extend(_problems(target, status, counts, now))
     return status
 
 

@@ -21,7 +21,7 @@ from paste.deploy import loadapp
 
 from ..configure import Configuration, Installation, read_ini
 from ..errors import ConfigurationError, UnknownQueueError
-from ..interfaces import Record
+from ..interfaces import Migrating, Record
 from ..queues import Queue
 from ..wsgi import Lifecycle
 from . import zopeconf
@@ -32,6 +32,7 @@ INI_SUFFIXES = (".ini", ".cfg", ".conf")
 INNER_ATTRIBUTES = ("wsgi_app", "app", "application")  # where wrappers keep what they wrap
 MAXIMUM_DEPTH = 50
 PAGE_SIZE = 100
+NO_TABLES = "there are no tables yet; the first task, the first consumer, or taskqueue migrate, makes them"
 
 _opened: list[Installation] = []
 
@@ -56,31 +57,43 @@ class Target:
             raise UnknownQueueError(f"there is no queue {name!r}; configured are: {known}{hint}")
         return [queues[name]]
 
-    def reach(self, name: str | None, screen: Screen) -> list[Queue]:
-        """Those of ``select`` whose store can be looked at from here. Raises FailedError when none can."""
+    def reach(self, name: str | None, screen: Screen, may_be_empty: bool = False) -> list[Queue]:
+        """Those of ``select`` whose store can be looked at from here. Raises FailedError when none can; where nothing
+        has been made yet, only unless that is as good as an empty queue."""
         chosen = self.select(name)
-        reasons = {queue.name: self.out_of_reach(queue) for queue in chosen}
-        found = [queue for queue in chosen if reasons[queue.name] is None]
-        left_out = [reason for reason in reasons.values() if reason is not None]
-        if not found:
-            raise FailedError(left_out[0] if left_out else f"{self.text}: no queue is configured")
-        for reason in left_out:
-            screen.note(f"left out: {reason}")
+        hidden = {queue.name: reason for queue in chosen if (reason := self.out_of_reach(queue)) is not None}
+        reachable = [queue for queue in chosen if queue.name not in hidden]
+        missing = {queue.name: reason for queue in reachable if (reason := self.nothing_yet(queue)) is not None}
+        found = [queue for queue in reachable if queue.name not in missing]
+        reasons = [*hidden.values(), *missing.values()]
+        if not found and not (may_be_empty and missing):
+            raise FailedError(reasons[0] if reasons else f"{self.text}: no queue is configured")
+        for reason in (*(f"left out: {each}" for each in hidden.values()), *missing.values()):
+            screen.note(reason)
         return found
 
     def out_of_reach(self, queue: Queue) -> str | None:
         """Why a queue cannot be looked at from this process; None when it can."""
-        if "shared" not in queue.backend.capabilities:
-            is_durable = "durable" in queue.backend.capabilities
-            lives = "it belongs to" if is_durable else "it lives in the memory of"
-            return (
-                f"queue {queue.name!r} is {queue.type}: {lives} the process that serves, "
-                "and cannot be reached from here; with type = sqlite it could"
-            )
+        if "shared" in queue.backend.capabilities:
+            return None
+        is_durable = "durable" in queue.backend.capabilities
+        lives = "it belongs to" if is_durable else "it lives in the memory of"
+        return (
+            f"queue {queue.name!r} is {queue.type}: {lives} the process that serves, "
+            "and cannot be reached from here; with type = sqlite it could"
+        )
+
+    def nothing_yet(self, queue: Queue) -> str | None:
+        """What a queue has not got yet; None when there is a store. Raises BackendError when it cannot be asked.
+
+        Looking must not make it: a mistyped path would show an empty queue, and what was made would belong to whoever
+        looked.
+        """
         file = self.file_of(queue)
         if file is not None and not file.exists():
-            # Looking must not create it: a mistyped path would show an empty queue, or leave a file of the wrong owner.
             return f"queue {queue.name!r}: there is no file {file} yet; the first task, or the first consumer, makes it"
+        if isinstance(queue.backend, Migrating) and not queue.backend.schema().found:
+            return f"queue {queue.name!r}: {NO_TABLES}"
         return None
 
     def file_of(self, queue: Queue) -> Path | None:
