@@ -195,6 +195,32 @@ def test_a_queue_that_nobody_consumes_is_warned_of(run, make_site, old, new, war
     assert found.startswith(warning)
 
 
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("[taskqueue:default]\ntype = sqlite\npath = q.db\n", "[taskqueue-server:default]"),
+        ("[taskqueue:mail]\ntype = sqlite\npath = q.db\n", "[taskqueue-server:mail] with queue = mail"),
+        (
+            "[app:main]\ntaskqueue.queue.mail.type = sqlite\ntaskqueue.queue.mail.path = %(here)s/q.db\n",
+            "taskqueue.server.mail.queue = mail",
+        ),
+    ],
+)
+def test_the_consumer_to_add_is_written_as_the_queue_is(run, make_site, text, cure):
+    (warning, *_others) = run("check", make_site(text).ini, "--json").document["warnings"]
+    assert f": nobody consumes it here; add {cure}, or serve it elsewhere" in warning
+
+
+def test_the_consumer_of_a_queue_in_code_is_to_be_added_in_code(run, tmp_path, monkeypatch):
+    (tmp_path / "quiet_shop.py").write_text(
+        "from taskqueue.wsgi import TaskQueueFilter\n"
+        f"app = TaskQueueFilter(None, queues={{'default': {{'type': 'sqlite', 'path': {str(tmp_path / 'q.db')!r}}}}})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (warning,) = run("check", "quiet_shop:app", "--json").document["warnings"]
+    assert "; add servers={'default': {'queue': 'default'}}, or serve it elsewhere" in warning
+
+
 def test_a_secret_that_a_foreign_backend_does_not_call_one_is_not_shown(run, make_site):
     site = make_site(f"[taskqueue:default]\ntype = {__name__}.ForeignQueue\napi_token = canary\n")
     for ran in (run("check", site.ini), run("check", site.ini, "--json")):

@@ -167,9 +167,8 @@ def _warnings(installation: Installation) -> list[str]:
     for name, queue in installation.queues.items():
         servers = [server for server in configuration.servers if server.queue == name]
         if not servers:
-            found.append(
-                f"queue {name!r}: nobody consumes it here; add [taskqueue-server:{name}], or serve it elsewhere"
-            )
+            cure = _consumer_to_add(next(each for each in configuration.queues if each.queue == name))
+            found.append(f"queue {name!r}: nobody consumes it here; add {cure}, or serve it elsewhere")
         elif all(server.consume == "no" for server in servers):
             found.append(f"queue {name!r}: nobody consumes it here, as its consumers say consume = no")
         if "joins" in queue.backend.capabilities and not witnesses.registered():
@@ -182,6 +181,18 @@ def _warnings(installation: Installation) -> list[str]:
                 f"queue {name!r}: it is {queue.type}, and its tasks end with the process; type = sqlite keeps them"
             )
     return found
+
+
+def _consumer_to_add(queue: QueueSettings) -> str:
+    """A consumer of a queue, written as the queue is: as a section, a setting or a keyword."""
+    name = queue.queue
+    if f"taskqueue.queue.{name}." in queue.place:
+        return f"taskqueue.server.{name}.queue = {name}"
+    if queue.place.startswith("queues["):
+        return f"servers={{{name!r}: {{'queue': {name!r}}}}}"
+    if "<taskqueue" in queue.place:
+        return f"<taskqueue-server> with queue {name}"
+    return f"[taskqueue-server:{name}]" + (f" with queue = {name}" if name != "default" else "")
 
 
 # ---- showing -----------------------------------------------------------------------------------------------------
