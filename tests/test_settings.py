@@ -102,6 +102,33 @@ def test_a_misspelt_option_is_an_error_with_the_near_one() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("max_retries", "retry_max_count"),
+        ("max-attempts", "retry_max_count"),
+        ("retry_limit", "retry_max_count"),
+        ("threads", "concurrent_limit"),
+        ("Workers", "concurrent_limit"),
+        ("max_death", "max_deaths"),
+    ],
+)
+def test_an_option_that_is_called_otherwise_elsewhere_gets_its_name(given: str, meant: str) -> None:
+    assert error_of(read_server, section(**{given: "3"})).endswith(f"{given}: is not an option; did you mean {meant}?")
+
+
+@pytest.mark.parametrize("given", ["timeout", "max_size", "backoff_base", "name_of_it"])
+def test_a_word_that_is_near_to_none_gets_no_guess(given: str) -> None:
+    assert "is not an option; there are: " in error_of(read_server, section(**{given: "3"}))
+
+
+def test_what_is_called_so_elsewhere_is_no_option_itself() -> None:
+    options = [*QUEUE_OPTIONS, *SERVER_OPTIONS, *(each for own in BACKEND_OPTIONS.values() for each in own)]
+    words = [word for option in options for word in option.elsewhere]
+    assert len(words) == len(set(words))
+    assert not set(words) & {option.name for option in options}
+
+
 def test_an_unknown_option_is_an_error_that_names_all() -> None:
     error = error_of(read_server, section(zzz="1"))
     assert all(option.name in error for option in SERVER_OPTIONS)

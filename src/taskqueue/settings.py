@@ -38,6 +38,7 @@ from .errors import ConfigurationError
 from .record import MINIMUM_KEY_BYTES
 
 REQUIRED = object()
+NEAR = 0.75  # of two words that are alike
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Option:
     help: str
     secret: bool = False  # its value is never shown
     is_path: bool = False  # in a file, relative to the folder of that file
+    elsewhere: tuple[str, ...] = ()  # what it is called in other products; who writes that is told the name
 
 
 QUEUE_OPTIONS = (
@@ -142,8 +144,20 @@ BACKEND_OPTIONS: Mapping[str, tuple[Option, ...]] = {
 
 SERVER_OPTIONS = (
     Option("queue", name, "default", "the queue to take tasks from"),
-    Option("concurrent_limit", whole_number(1), 1, "how many tasks run at the same time in each process"),
-    Option("retry_max_count", whole_number(0), 10, "how often a task that fails is tried again; 0 for never"),
+    Option(
+        "concurrent_limit",
+        whole_number(1),
+        1,
+        "how many tasks run at the same time in each process",
+        elsewhere=("concurrency", "max_workers", "num_workers", "threads", "worker_count", "workers"),
+    ),
+    Option(
+        "retry_max_count",
+        whole_number(0),
+        10,
+        "how often a task that fails is tried again; 0 for never",
+        elsewhere=("attempts", "max_attempts", "max_retries", "max_retry", "max_tries", "retries", "retry_limit"),
+    ),
     Option("min_backoff", duration(), 5.0, "the wait before the first retry"),
     Option("max_backoff", duration(), 3600.0, "the longest wait before a retry"),
     Option("max_doublings", whole_number(0), 16, "how often the wait doubles before it grows steadily"),
@@ -250,7 +264,7 @@ def read_section(section: Section, table: Sequence[Option]) -> dict[str, Any]:
     known = {option.name: option for option in table}
     for given in section.options:
         if given not in known:
-            raise section.error(_shortened(given), _no_such_option(given, known, table))
+            raise section.error(_shortened(given), _no_such_option(given, table))
     values = {}
     for option in table:
         if option.name not in section.options:
@@ -340,11 +354,19 @@ def _shortened(given: object) -> str:
     return word if len(word) < MINIMUM_KEY_BYTES else f"{word[:8]}…"
 
 
-def _no_such_option(given: object, known: Iterable[str], table: Sequence[Option]) -> str:
+def _no_such_option(given: object, table: Sequence[Option], others: Iterable[Option] = ()) -> str:
     if table is not SERVER_OPTIONS and given in {option.name for option in SERVER_OPTIONS}:
         return "is an option of consumers, which are configured beside the queues"
     if table is SERVER_OPTIONS and given in _all_queue_options():
         return "is an option of queues, not of their consumers"
-    near = difflib.get_close_matches(str(given).lower().replace("-", "_"), list(known), n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]}?" if near else "there are: " + ", ".join(sorted(known))
+    near = _nearest(str(given), (*table, *others))
+    hint = f"did you mean {near}?" if near else "there are: " + ", ".join(sorted(option.name for option in table))
     return f"is not an option; {hint}"
+
+
+def _nearest(given: str, options: Sequence[Option]) -> str | None:
+    """The option that somebody may have meant: of that name in other products, or of nearly that name here."""
+    word = given.lower().replace("-", "_")
+    known = next((option.name for option in options if word in option.elsewhere), None)
+    near = difflib.get_close_matches(word, [option.name for option in options], n=1, cutoff=NEAR)
+    return known or (near[0] if near else None)
