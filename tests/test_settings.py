@@ -176,8 +176,21 @@ def test_options_of_a_type_are_kept_apart() -> None:
 
 
 def test_an_option_of_another_type_is_an_error_that_names_it() -> None:
-    error = error_of(read_queue, section(path="tasks.db"), options_of)
+    error = error_of(read_queue, section(type="local", path="tasks.db"), options_of)
     assert error.endswith("path: is an option of type sqlite, and this queue is of type local")
+
+
+def test_an_option_of_a_type_that_is_not_given_is_an_error_that_gives_it() -> None:
+    error = error_of(read_queue, section(path="tasks.db"), options_of)
+    assert error.endswith("path: is an option of type sqlite; no type is given, so it is local; add type = sqlite")
+    error = error_of(read_queue, section(url="redis://"), options_of)
+    assert "url: is an option of type redis or postgresql; no type is given" in error
+
+
+@pytest.mark.parametrize(("given", "meant"), [("typ", "type"), ("paht", "path"), ("max_size", "")])
+def test_what_is_no_option_at_all_is_told_first(given: str, meant: str) -> None:
+    error = error_of(read_queue, section(path="tasks.db", **{given: "sqlite"}), options_of)
+    assert f"{given}: is not an option; {f'did you mean {meant}?' if meant else 'there are: '}" in error
 
 
 def test_a_type_that_is_refused_is_an_error_of_the_option_type() -> None:

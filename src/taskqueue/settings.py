@@ -305,10 +305,7 @@ def read_queue(section: Section, backend_options: Callable[[str], Sequence[Optio
         own = tuple(backend_options(kind))
     except ValueError as error:
         raise section.error("type", str(error)) from None
-    for type_name, options in BACKEND_OPTIONS.items():
-        for option in options:
-            if option.name in section.options and option.name not in {mine.name for mine in own}:
-                raise section.error(option.name, f"is an option of type {type_name}, and this queue is of type {kind}")
+    _refuse_other_types(section, kind, QUEUE_OPTIONS + own)
     values = read_section(section, QUEUE_OPTIONS + own)
     secret, secret_file = values.pop("secret"), values.pop("secret_file")
     if secret and secret_file:
@@ -321,6 +318,27 @@ def read_queue(section: Section, backend_options: Callable[[str], Sequence[Optio
     own_values = {option.name: values.pop(option.name) for option in own}
     values.update(secret=secret or secret_file, backend_options=own_values, place=section.place_of("type"))
     return QueueSettings(queue=queue, **values)
+
+
+def _refuse_other_types(section: Section, kind: str, table: Sequence[Option]) -> None:
+    """Options of other types. What is no option of any is told first: a misspelt ``type`` makes all others wrong."""
+    known = {option.name for option in table}
+    others = [option for options in BACKEND_OPTIONS.values() for option in options]
+    types = {given: _types_with(given) for given in section.options if given not in known}
+    for given, names in types.items():
+        if not names:
+            near = others if "type" not in section.options else ()
+            raise section.error(_shortened(given), _no_such_option(given, table, near))
+    for given, names in types.items():
+        of_types = f"is an option of type {' or '.join(names)}"
+        if "type" in section.options:
+            raise section.error(given, f"{of_types}, and this queue is of type {kind}")
+        raise section.error(given, f"{of_types}; no type is given, so it is {kind}; add type = {names[0]}")
+
+
+def _types_with(given: object) -> list[str]:
+    """The types of queues that have an option of that name."""
+    return [name for name, options in BACKEND_OPTIONS.items() if given in {option.name for option in options}]
 
 
 def read_server(section: Section) -> ServerSettings:
