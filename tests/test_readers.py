@@ -369,6 +369,17 @@ def test_an_error_in_settings_of_an_application_names_file_and_section(site: Any
     assert error.startswith("site.ini: [app:main]: taskqueue.server.x.lease: takes a duration")
 
 
+@pytest.mark.parametrize("sections", ["", SQLITE])
+def test_a_misspelt_setting_of_an_application_is_an_error_for_all_readers(site: Any, sections: str) -> None:
+    error = error_of(site, "[app:main]\ntaskqueues.server.default.queue = default\n" + sections)
+    assert error == (
+        "site.ini: [app:main]: taskqueues.server.default.queue: is not a setting; "
+        "did you mean taskqueue.server.default.queue?"
+    )
+    error = error_of(site, "[app:main]\ntaskqueue.zzz = 1\n" + sections)
+    assert error.startswith("site.ini: [app:main]: taskqueue.zzz: is not a setting; there are: ")
+
+
 TWO_APPS = """
 [app:one]
 taskqueue.server.a.queue = default

@@ -19,6 +19,7 @@ from .settings import one_line
 APP_KINDS = ("app", "application")
 COMPOSITE_KINDS = ("composite", "composit")
 SERVED_KINDS = (*APP_KINDS, *COMPOSITE_KINDS, "pipeline", "filter-app")  # what PasteDeploy finds by its name
+LOADED_KINDS = (*SERVED_KINDS, "filter")
 NAMING_OPTIONS = ("use", "filter-with", "next", "pipeline")
 ELSEWHERE = "config:"
 
@@ -87,12 +88,17 @@ class IniFile:
 
     def named_files(self) -> list[IniFile]:
         """The files that the sections of this one name, as by ``use = config:OTHER.ini``. Raises ConfigurationError."""
-        found: list[IniFile] = []
-        for section in self.sections:
-            for key in self._plain[section.title] if section.kind in (*SERVED_KINDS, "filter") else ():
-                if key in NAMING_OPTIONS or section.kind in COMPOSITE_KINDS:
-                    found += [file for file, _name in self._named_by(section.title, key)]
+        keys = [(each.title, key) for each in self.sections for key in self._naming_options(each)]
+        found = [file for title, key in keys for file, _name in self._named_by(title, key)]
         return [each for each in dict.fromkeys(found) if each is not self]
+
+    def served(self, name: str) -> list[tuple[IniFile, str]]:
+        """All sections that are loaded where an application is: filters, and what it is made of, wherever they are."""
+        title = self._title_of(name)
+        found = [(self, title)] if title is not None else []
+        for file, each in found:
+            found += [here for here in file._led_to(each) if here not in found]
+        return found
 
     def application(self, name: str) -> list[tuple[IniFile, str]]:
         """The sections that an application consists of; none where there is no such application."""
@@ -126,6 +132,20 @@ class IniFile:
             *_others, (file, name) = self._named_by(title, key)
         inner = file._title_of(name)
         return None if inner is None else (file, inner)
+
+    def _led_to(self, title: str) -> Iterator[tuple[IniFile, str]]:
+        """The sections that a section names."""
+        for key in self._naming_options(_parted(title)):
+            words = [(self, word) for word in _words(key, self._plain[title][key])]
+            for file, name in (*words, *self._named_by(title, key)):
+                yield from (
+                    (file, each.title) for each in file.sections if each.kind in LOADED_KINDS and each.name == name
+                )
+
+    def _naming_options(self, section: Title) -> list[str]:
+        """The options by which a section may name others."""
+        keys = self._plain[section.title] if section.kind in LOADED_KINDS else ()
+        return [key for key in keys if key in NAMING_OPTIONS or section.kind in COMPOSITE_KINDS]
 
     def _title_of(self, name: str) -> str | None:
         return next((each.title for each in self.sections if each.kind in SERVED_KINDS and each.name == name), None)

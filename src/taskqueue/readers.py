@@ -49,15 +49,21 @@ def read_ini(
     applications."""
     ini = IniFile(Path(path), variables or {})
     _refuse_unknown_app(ini, app)
+    _refuse_misspelt_settings(ini)
     sections = _ini_sections(ini)
     if sections:
         _refuse_both(ini)
+        _read_given(ini, app, backend_options)  # what is wrong there is so for the application, too
         queues, servers = (
             [section for (each, _name), section in sections.items() if each == kind] for kind in SECTION_KINDS
         )
         return read_sections(queues, servers, str(path), backend_options)
+    return replace(_read_given(ini, app, backend_options), source=str(path))
+
+
+def _read_given(ini: IniFile, app: str, backend_options: BackendOptions) -> Configuration:
     given = _find_settings(ini, app)
-    return replace(read_settings(given.settings, backend_options, given.place), source=str(path))
+    return read_settings(given.settings, backend_options, given.place)
 
 
 def _refuse_unknown_app(ini: IniFile, app: str) -> None:
@@ -112,6 +118,14 @@ def _refuse_both(ini: IniFile) -> None:
                     one_line(f"{file.place(each.title)} has settings taskqueue.queue.… or taskqueue.server.…, ")
                     + one_line(f"and {there} has sections [taskqueue…], too; keep one of them")
                 )
+
+
+def _refuse_misspelt_settings(ini: IniFile) -> None:
+    """``taskqueues.queue.x.type`` would be ignored here, and be an error to the application."""
+    for file in ini.all_files():
+        for each in file.sections:
+            for key in file.written(each.title) if each.kind in APP_KINDS else ():
+                _refuse_misspelt_setting(file.place(each.title), key.removeprefix("set ").split("."))
 
 
 def _has_settings(file: IniFile, title: str, kinds: Sequence[str] = ("",)) -> bool:
@@ -197,7 +211,7 @@ def _nearest_setting(parts: Sequence[str]) -> str:
 
 
 def _refuse_misspelt_setting(source: str, parts: Sequence[str]) -> None:
-    if len(parts) >= 4 and parts[1] in SETTING_KINDS:
+    if parts[0] != "taskqueue" and len(parts) >= 4 and parts[1] in SETTING_KINDS:
         folded = parts[0].lower().replace("_", "").replace("-", "")
         if difflib.get_close_matches(folded, ["taskqueue"], n=1, cutoff=0.8):
             key = ".".join(parts)

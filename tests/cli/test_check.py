@@ -262,6 +262,24 @@ def test_what_an_application_would_lack_is_warned_of(run, make_site):
     assert f"warning: {warning}" in text.out.splitlines()
 
 
+@pytest.mark.parametrize("verb", ["check", "serve"])
+@pytest.mark.parametrize(
+    ("application", "line"),
+    [
+        ("filter-with = taks\n", "[app:main] filter-with: there is no section [filter:taks] in this file"),
+        (
+            "filter-with = egg:taskqueue\n",
+            "[app:main] filter-with: egg:taskqueue is something else; did you mean egg:wsgi-taskqueue?",
+        ),
+    ],
+)
+def test_an_application_that_cannot_be_loaded_is_status_2(run, make_site, verb, application, line):
+    site = make_site()
+    site.ini.write_text(site.ini.read_text() + "[app:main]\nuse = egg:shop\n" + application)
+    ran = run(verb, site.ini)
+    assert (ran.status, ran.out, ran.complaint) == (2, "", f"app.ini: {line}")
+
+
 def test_a_witness_that_cannot_be_had_keeps_the_site_from_starting(run, make_site):
     ran = run(
         "check",

@@ -1,6 +1,6 @@
 import pytest
 
-from taskqueue.cli.wiring import warnings
+from taskqueue.cli.wiring import errors, warnings
 
 QUEUES = "[taskqueue:default]\ntype = sqlite\npath = tasks.db\n[taskqueue-server:default]\n"
 FILTERS = "[filter:tasks]\nuse = egg:wsgi-taskqueue\n[filter:tm]\nuse = egg:wsgi-taskqueue#transaction\n"
@@ -115,6 +115,40 @@ def test_a_filter_under_the_wrong_distribution_is_not_called_unused_as_well(warn
     found = warned(QUEUES, APP, "filter-with = tasks\n[filter:tasks]\nuse = egg:taskqueue\n")
     assert len(found) == 1
     assert "did you mean egg:wsgi-taskqueue?" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("entry", "hint"), [("transactions", "; did you mean transaction?"), ("zzz", "; there are: #main, #transaction")]
+)
+def test_a_filter_that_the_distribution_has_not_is_told_with_those_that_it_has(warned, entry, hint):
+    (found,) = warned(f"[filter:tm]\nuse = egg:wsgi-taskqueue#{entry}\n")
+    assert found == f"app.ini: [filter:tm] use: there is no egg:wsgi-taskqueue#{entry}{hint}"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        APP + "filter-with = taks\n",
+        APP + "filter-with = egg:taskqueue\n",
+        APP + "filter-with = outer\n[filter:outer]\nuse = egg:x\nfilter-with = taks\n",
+        APP + "filter-with = own\n[filter:own]\nuse = egg:wsgi-taskqueue\npath = x\n",
+        "[pipeline:main]\npipeline = xyz shop\n[app:shop]\nuse = egg:shop\n",
+        URLMAP + "/ = shop\n[app:shop]\nuse = egg:shop\nfilter-with = taks\n",
+        "[app:main]\nuse = shop\n[app:shop]\nuse = egg:shop\nfilter-with = taks\n",
+        "[app:main]\nuse = config:app.ini#shop\n[app:shop]\nuse = egg:shop\nfilter-with = taks\n",
+    ],
+)
+def test_what_keeps_the_application_from_being_loaded_is_an_error(tmp_path, broken):
+    (tmp_path / "app.ini").write_text(broken)
+    assert len(errors(tmp_path / "app.ini", "")) == 1
+    (tmp_path / "outer.ini").write_text("[app:main]\nuse = config:app.ini\n")
+    assert errors(tmp_path / "outer.ini", "main") == errors(tmp_path / "app.ini", "")
+
+
+def test_what_is_wrong_in_another_application_is_no_error(tmp_path):
+    (tmp_path / "app.ini").write_text(APP + "[app:other]\nuse = egg:shop\nfilter-with = taks\n")
+    assert errors(tmp_path / "app.ini", "") == []
+    assert len(errors(tmp_path / "app.ini", "other")) == 1
 
 
 # ---- transactions --------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from ..settings import QUEUE_OPTIONS, SERVER_OPTIONS, Option, QueueSettings, Ser
 from . import wiring
 from .newfile import why_not_made
 from .screen import Screen, Word, duration, size
-from .target import NO_TABLES, Target, ini_file_of, open_target
+from .target import NO_TABLES, Target, ini_file_of, open_target, refuse_unloadable
 from .verb import FAILED, OK, Verb
 
 REACH_SECONDS = 10.0
@@ -35,6 +35,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, screen: Screen) -> int:
     """Show it; the exit status is 1 when a store cannot be reached, or there are warnings that count."""
     target = open_target(arguments.target)
+    refuse_unloadable(arguments.target)
     installation = target.installation
     register_witnesses(installation.configuration)  # one that cannot be had keeps the site from starting
     reached = {queue.name: _reach(target, queue) for queue in installation.queues.values()}

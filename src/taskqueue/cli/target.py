@@ -24,7 +24,7 @@ from ..errors import ConfigurationError, UnknownQueueError
 from ..interfaces import Migrating, Record
 from ..queues import Queue
 from ..wsgi import Lifecycle
-from . import zopeconf
+from . import wiring, zopeconf
 from .screen import Screen
 from .verb import FailedError, did_you_mean
 
@@ -134,6 +134,7 @@ def load_target(text: str) -> tuple[object, list[Lifecycle]]:
     if ini is None:
         application, installation = _import_installation(text)
         return application, [each for each in Lifecycle.all() if each.installation is installation]
+    refuse_unloadable(text)
     file, name = ini
     before = set(Lifecycle.all())
     uri = f"config:{file.resolve()}" + (f"#{name}" if name else "")
@@ -142,6 +143,14 @@ def load_target(text: str) -> tuple[object, list[Lifecycle]]:
     else:
         application = _loaded(text, lambda: loadapp(uri, global_conf={"__script__": "taskqueue"}))
     return application, [each for each in Lifecycle.all() if each not in before and not each.is_withdrawn]
+
+
+def refuse_unloadable(text: str) -> None:
+    """Raise ConfigurationError for an ini file of which no application can be served, as far as it tells by itself."""
+    ini = _ini_file(text)
+    if ini is not None and not zopeconf.is_zope_conf(ini[0]):
+        for error in wiring.errors(*ini):
+            raise ConfigurationError(error)
 
 
 def ini_file_of(text: str) -> Path | None:

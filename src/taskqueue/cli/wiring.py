@@ -21,6 +21,7 @@ FACTORIES = {
     "taskqueue.paste:filter_app_factory": QUEUE_FILTER,
     "taskqueue.paste:transaction_filter_app_factory": TRANSACTION_FILTER,
 }
+ENTRIES = ("main", "transaction")
 NO_OPTIONS = ("use", "filter-with", "next", "paste.filter_app_factory")  # which PasteDeploy takes for itself
 LONGEST_CHAIN = 50
 
@@ -47,6 +48,24 @@ def warnings(file: Path) -> list[str]:
     return list(dict.fromkeys([*found, *outer.unused_filter(inner)]))
 
 
+def errors(file: Path, app: str) -> list[str]:
+    """Why an application of this file cannot be loaded, as far as the files tell; one line each."""
+    outer = IniFile(file, {})
+    served = outer.served(app or "main")
+    found = (
+        f"{each.name}: {problem.text}"
+        for each in outer.all_files()
+        for problem in _Wiring(each).fatal()
+        if (each, problem.title) in served
+    )
+    return list(dict.fromkeys(found))
+
+
+class _Problem(NamedTuple):
+    title: str
+    text: str
+
+
 class _Wiring:
     """The sections of one file, and what is to be said of them."""
 
@@ -60,30 +79,33 @@ class _Wiring:
 
     def warnings(self) -> Iterator[str]:
         """What this file tells by itself."""
-        found = (self.misnamed_distributions, self.unknown_names, self.needless_options, self.transactions_outside)
-        for each in found:
-            yield from (f"{self._file_name}: {warning}" for warning in each())
+        for text in (*(problem.text for problem in self.fatal()), *self.transactions_outside()):
+            yield f"{self._file_name}: {text}"
+
+    def fatal(self) -> Iterator[_Problem]:
+        """What cannot be loaded, where somebody loads that section."""
+        yield from (*self.misnamed_distributions(), *self.unknown_names(), *self.needless_options())
 
     # ---- names ----
 
-    def misnamed_distributions(self) -> Iterator[str]:
-        """``egg:taskqueue`` is a distribution of somebody else."""
+    def misnamed_distributions(self) -> Iterator[_Problem]:
+        """``egg:taskqueue`` is a distribution of somebody else, and ours has two filters."""
         for section in self._sections:
             for option in ("use", "filter-with", "pipeline"):
                 for word in section.options.get(option, "").split():
-                    distribution, _, entry = word.partition("#")
-                    if _folded(distribution) == "egg:taskqueue":
-                        right = f"egg:{DISTRIBUTION}" + (f"#{entry}" if entry else "")
-                        yield f"[{section.title}] {option}: {word} is something else; did you mean {right}?"
+                    told = _misnamed(word)
+                    if told is not None:
+                        yield _Problem(section.title, f"[{section.title}] {option}: {told}")
 
-    def unknown_names(self) -> Iterator[str]:
+    def unknown_names(self) -> Iterator[_Problem]:
         """A filter or an application that is named and is not there."""
         for section in self._sections:
             for option, word, known in self._named(section):
                 if not _is_elsewhere(word) and word not in known:
                     kind = "filter" if known is self._filters else "app"
                     near = did_you_mean(word, known)
-                    yield f"[{section.title}] {option}: there is no section [{kind}:{word}] in this file{near}"
+                    told = f"there is no section [{kind}:{word}] in this file{near}"
+                    yield _Problem(section.title, f"[{section.title}] {option}: {told}")
 
     def _named(self, section: _Section) -> Iterator[tuple[str, str, Mapping[str, _Section]]]:
         if section.kind in (*SERVED_KINDS, "filter") and section.options.get("filter-with"):
@@ -93,7 +115,7 @@ class _Wiring:
         for word in section.members[-1:]:
             yield "pipeline", word, self._apps
 
-    def needless_options(self) -> Iterator[str]:
+    def needless_options(self) -> Iterator[_Problem]:
         """Options of a queue that stand in the section of the filter, which refuses to be served with them."""
         for section in self._sections:
             what = self._role(section) if section.kind in ("filter", "filter-app") else None
@@ -101,7 +123,8 @@ class _Wiring:
                 if option not in NO_OPTIONS and not re.match(r"(set|get)\s", option):
                     hint = "queues and consumers have sections of their own, [taskqueue:NAME], [taskqueue-server:NAME]"
                     hint = hint if what == QUEUE_FILTER else f"{what} has none"
-                    yield f"[{section.title}] {option}: is not an option here, and an error when served; {hint}"
+                    told = f"is not an option here, and an error when served; {hint}"
+                    yield _Problem(section.title, f"[{section.title}] {option}: {told}")
 
     # ---- filters ----
 
@@ -200,6 +223,18 @@ class _Wiring:
                 return FACTORIES.get(factory) or _role_of_use(use)
             section = self._filters[use]
         return None
+
+
+def _misnamed(word: str) -> str | None:
+    """What is wrong with ``egg:…`` where it is, or was meant to be, ours."""
+    distribution, _, entry = word.partition("#")
+    if _folded(distribution) == "egg:taskqueue":
+        right = f"egg:{DISTRIBUTION}" + (f"#{entry}" if entry else "")
+        return f"{word} is something else; did you mean {right}?"
+    if _folded(distribution) == f"egg:{DISTRIBUTION}" and entry not in ("", *ENTRIES):
+        near = did_you_mean(entry, ENTRIES)
+        return f"there is no {word}{near or '; there are: #' + ', #'.join(ENTRIES)}"
+    return None
 
 
 def _folded(word: str) -> str:
