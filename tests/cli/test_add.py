@@ -137,3 +137,9 @@ def test_a_store_that_fails_at_the_commit_is_one_line_and_nothing_is_added(site)
     ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", "taskqueue: gone fishing\n")
     assert not any(site.backend().counts().states.values())
+
+
+def test_the_help_tells_which_queue_it_adds_to(run):
+    told = " ".join(run("add", "--help").out.split())
+    assert "the queue to add to; without it the first by name" in told
+    assert "this queue only" not in told

@@ -75,7 +75,7 @@ def test_every_option_is_shown_and_those_that_differ_are_marked(run, make_site):
 
 def test_what_is_not_set_is_told_as_one_would_write_it(run, make_site):
     ran = run("check", make_site().ini)
-    queue = options_shown(ran.out, "queue default")
+    queue = options_shown(ran.out, "queue default (default of add)")
     assert (queue["length_limit"], queue["copy_headers"], queue["secret"]) == (
         (" ", "none"),
         (" ", "all"),
@@ -112,6 +112,20 @@ def test_a_store_that_is_there_is_reachable(run, site):
     ran = run("check", site.ini)
     assert ran.status == 0
     assert ran.out.count("    reachable, answered in ") == 2
+
+
+def test_the_queue_that_add_uses_when_none_is_named_is_marked_where_there_are_several(run, make_site):
+    assert run("check", make_site().ini).out.count("(default of add)") == 1
+    assert "default of add" not in run("check", make_site(EVERYTHING).ini).out
+
+
+def test_the_time_of_an_answer_is_that_of_a_second_question(run, make_site, monkeypatch):
+    asked, clock = [], iter((0.0, 0.007))
+    monkeypatch.setattr(ForeignQueue, "counts", lambda _queue: asked.append(True))
+    monkeypatch.setattr("taskqueue.cli.check.time.monotonic", lambda: len(asked) and next(clock))
+    site = make_site(f"[taskqueue:default]\ntype = {__name__}.ForeignQueue\n")
+    assert "reachable, answered in 7 ms" in run("check", site.ini).out
+    assert len(asked) == 2
 
 
 def test_a_file_that_will_be_made_is_as_it_should_be_and_is_not_made(run, make_site):

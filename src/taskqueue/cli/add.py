@@ -112,5 +112,6 @@ VERBS = (
             "add app.ini /import --method PUT --payload @data.json --header 'Content-Type: application/json'",
             "add app.ini /cleanup --queue nightly --delay '2 h'",
         ),
+        queue_help="the queue to add to; without it the first by name, which `taskqueue check` marks",
     ),
 )

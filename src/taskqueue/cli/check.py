@@ -143,6 +143,7 @@ def _told_of_store(queue: Queue) -> str:
     """What to say of a store that answers. Where no tables are yet, any other question would make them."""
     if isinstance(queue.backend, Migrating) and not queue.backend.schema().found:
         return f"reachable; {NO_TABLES}"
+    queue.backend.counts()  # the first call connects, and may import a client
     began = time.monotonic()
     queue.backend.counts()
     return f"reachable, answered in {(time.monotonic() - began) * 1000:.0f} ms"
@@ -229,7 +230,8 @@ def _print(
     configuration = target.installation.configuration
     screen.line(("read from ", "faint"), configuration.source, ("; * differs from the default", "faint"))
     for queue in sorted(configuration.queues, key=lambda each: each.queue):
-        _print_section(screen, f"queue {queue.queue}", _queue_options(queue))
+        is_default = queue.queue == next(iter(target.installation.queues)) and len(configuration.queues) > 1
+        _print_section(screen, f"queue {queue.queue}{' (default of add)' * is_default}", _queue_options(queue))
         error, words = reached[queue.queue]
         screen.line("    ", (f"not reachable: {error}", "red") if error is not None else (words, "green"))
     for server in configuration.servers:

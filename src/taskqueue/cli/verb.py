@@ -54,6 +54,7 @@ class Verb:
     examples: Sequence[str] = field(default=())
     has_json: bool = True
     has_queue: bool = True
+    queue_help: str = "this queue only"
 
     def parser(self) -> Parser:
         """The parser of this verb's arguments."""
@@ -67,7 +68,7 @@ class Verb:
         parser.add_argument("target", metavar="TARGET", help=TARGET_HELP)
         self.add_arguments(parser)
         if self.has_queue:
-            parser.add_argument("-q", "--queue", metavar="NAME", help="this queue only")
+            parser.add_argument("-q", "--queue", metavar="NAME", help=self.queue_help)
         if self.has_json:
             parser.add_argument("--json", action="store_true", help="one JSON document in place of text")
         return parser
