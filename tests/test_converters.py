@@ -14,6 +14,7 @@ from taskqueue.converters import (
     duration,
     duration_or_for_ever,
     header_names,
+    host,
     key_file,
     keys,
     name,
@@ -176,6 +177,17 @@ def test_a_name_is_taken_without_its_blanks(value: str) -> None:
 )
 def test_a_name_is_nothing_else(value: Any) -> None:
     assert refused(name, value)
+
+
+@pytest.mark.parametrize("word", ["localhost", "10.0.0.1", "::1", "fe80::1", "redis.example.org"])
+def test_a_host_is_a_name_or_an_address(word: str) -> None:
+    assert host(f" {word} ") == word
+
+
+@pytest.mark.parametrize("word", ["localhost:6379", "10.0.0.1:6379", "[::1]:6379", "localhost:"])
+def test_a_host_with_a_port_is_refused_and_told_where_the_port_belongs(word: str) -> None:
+    with pytest.raises(ValueError, match="the port belongs into port"):
+        host(word)
 
 
 def test_text_is_one_line_and_not_empty() -> None:

@@ -141,3 +141,11 @@ def test_a_request_looks_in_the_queues_of_its_own_site() -> None:
     assert queues.get(record.id) is None
     with context.active(Origin(environ={}, live_environ={}, body=None, queues=mine)):
         assert queues.get(record.id) is not None
+
+
+def test_a_queue_that_is_not_there_is_answered_with_the_near_one() -> None:
+    known = Queues({name: Queue(name, Shelf()) for name in ("default", "mail")})  # type: ignore[arg-type]
+    with pytest.raises(UnknownQueueError, match=r"configured are: default, mail; did you mean default\?$"):
+        known["defalt"]
+    with pytest.raises(UnknownQueueError, match=r"configured are: default, mail$"):
+        known["zzz"]

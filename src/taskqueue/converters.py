@@ -155,6 +155,14 @@ def text(value: Any) -> str:
     return word
 
 
+def host(value: Any) -> str:
+    """The name or address of a host; what has several colons is an IPv6 address."""
+    word = text(value)
+    if re.fullmatch(r"\[.*\]:[0-9]*|[^:]+:[0-9]*", word):
+        raise ValueError("a host alone, as the port belongs into port")
+    return word
+
+
 def is_plain_path(value: str) -> bool:
     """Whether it is a path, and nothing that looks like one: a home folder, a URL, SQLite's name for memory."""
     return not re.match(r"~|:memory:|[A-Za-z][A-Za-z0-9+.-]+:", value.strip())

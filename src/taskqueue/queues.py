@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,7 +47,9 @@ class Queues(Mapping[str, Queue]):
             return self._queues[name]  # type: ignore[index]  # None without any queue is not found either
         except (KeyError, TypeError):
             known = ", ".join(self._queues) or "none"
-            raise UnknownQueueError(f"there is no queue {name!r}; configured are: {known}") from None
+            near = difflib.get_close_matches(str(name), self._queues, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UnknownQueueError(f"there is no queue {name!r}; configured are: {known}{hint}") from None
 
     def get(self, name: str | None, default: Any = None) -> Any:
         """The queue of that name or ``default``. Mapping's own expects KeyError."""

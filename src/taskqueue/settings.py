@@ -22,6 +22,7 @@ from .converters import (
     duration_or_for_ever,
     file_path,
     header_names,
+    host,
     is_plain_path,
     key_file,
     keys,
@@ -93,7 +94,7 @@ BACKEND_OPTIONS: Mapping[str, tuple[Option, ...]] = {
         ),
     ),
     "redis": (
-        Option("host", or_none(text), None, "the server's host; localhost when nothing is said"),
+        Option("host", or_none(host), None, "the server's host; localhost when nothing is said"),
         Option("port", whole_number(1, "none"), None, "its port; 6379 when nothing is said"),
         Option("unix_socket_path", or_none(text), None, "its unix socket; wins over host and port", is_path=True),
         Option("db", whole_number(0, "none"), None, "the number of the database; 0 when nothing is said"),
