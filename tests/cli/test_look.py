@@ -114,6 +114,19 @@ def test_a_long_list_is_read_page_by_page(run, site, order):
     assert found == (published if order else published[::-1])
 
 
+def test_what_is_no_id_is_nothing_to_go_on_after(run, site):
+    site.publish()
+    ran = run("list", site.ini, "--after", "zzz")
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.complaint.startswith("--after: no task 'zzz' in default, mail: it is unknown")
+
+
+def test_a_list_goes_on_after_a_task_that_was_deleted_meanwhile(run, site):
+    first, second = site.publish(), site.publish()
+    assert run("delete", site.ini, first).status == 0
+    assert ids(run("list", site.ini, "--json", "--oldest", "--after", first)) == [second]
+
+
 def test_more_than_one_page_of_the_store_is_listed(run, site):
     records = [site.encode(f"/{number}") for number in range(250)]
     site.backend().publish(records, 5)

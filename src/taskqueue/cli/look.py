@@ -17,7 +17,7 @@ from ..record import STORED_STATES
 from . import describe
 from .describe import Described
 from .screen import STATE_COLOURS, Screen, Word, age, counted, duration, escaped
-from .target import PAGE_SIZE, Target, every_record, find_task, open_target, unknown_task
+from .target import PAGE_SIZE, Target, every_record, find_task, is_id, open_target, unknown_task
 from .verb import FAILED, OK, TIMED_OUT, FailedError, Verb, one_of, setting
 
 STATES = tuple(state.value for state in STORED_STATES)
@@ -51,6 +51,7 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 def run_list(arguments: argparse.Namespace, screen: Screen) -> int:
     """List tasks by age."""
     queues = open_target(arguments.target).reach(arguments.queue, screen, may_be_empty=True)
+    _refuse_unknown_start(queues, arguments.after)
     states = arguments.state or (STATES if arguments.all else NOT_DONE)
     merged = _merged(queues, states, arguments.after, not arguments.oldest, arguments.limit + 1)
     found = list(islice(merged, arguments.limit + 1))
@@ -67,6 +68,12 @@ def run_list(arguments: argparse.Namespace, screen: Screen) -> int:
     if states is NOT_DONE and not screen.as_json:
         _tell_of_done(screen, queues)
     return OK
+
+
+def _refuse_unknown_start(queues: Sequence[Queue], task_id: str) -> None:
+    """What has the form of an id may have been deleted since: whoever reads page by page goes on there."""
+    if task_id and queues and not is_id(task_id) and find_task(queues, task_id) is None:
+        raise FailedError(f"--after: {unknown_task(queues, task_id)}")
 
 
 def _tell_of_done(screen: Screen, queues: Sequence[Queue]) -> None:

@@ -168,9 +168,14 @@ def find_task(queues: Collection[Queue], task_id: str) -> tuple[Queue, Record] |
     return None
 
 
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an id that ``add`` makes."""
+    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None
+
+
 def unknown_task(queues: Collection[Queue], task_id: str) -> str:
     """The line for an id that nobody knows."""
-    hint = "" if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", task_id) else "; an id is given in full"
+    hint = "" if is_id(task_id) else "; an id is given in full"
     return f"no task {task_id!r} in {', '.join(queue.name for queue in queues)}: it is unknown, or gone{hint}"
 
 
