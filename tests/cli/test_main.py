@@ -245,3 +245,26 @@ def test_a_terminal_sees_progress_and_can_interrupt(site):
         os.kill(child, signal.SIGINT)
         assert process.wait() == 130
         assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check"],
+        ["status"],
+        ["list"],
+        ["show", "x"],
+        ["wait", "x"],
+        ["add", "/x"],
+        ["retry", "x"],
+        ["delete", "x"],
+        ["purge", "--yes"],
+        ["pause", "--all"],
+        ["resolve"],
+        ["migrate"],
+    ],
+)
+def test_an_error_is_no_document(run, in_folder, arguments):
+    ran = run(arguments[0], "absent.ini", *arguments[1:], "--json")
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.complaint.startswith("absent.ini: cannot be read: ")
