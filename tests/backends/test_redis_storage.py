@@ -97,6 +97,13 @@ def test_redis_keeps_no_more_scripts_than_there_are(queue, server, clock):
     assert 0 < server.ask("INFO", "memory")["number_of_cached_scripts"] <= len(SCRIPTS)
 
 
+def test_nothing_is_left_of_a_queue_that_is_erased(queue, server, clock):
+    visit_all_states(queue, clock)
+    server.ask("SET", "{taskqueue:other}:meta", "of another queue")
+    queue.erase()
+    assert server.ask("KEYS", "*") == [b"{taskqueue:other}:meta"]
+
+
 def test_nothing_is_left_of_tasks_that_are_gone(queue, server, clock):
     visit_all_states(queue, clock)
     queue.settle([each.id for each in queue.staged()], "discard")

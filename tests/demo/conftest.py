@@ -64,11 +64,11 @@ def demo(directory, tmp_path):
     """Start the demo; processes that are left are ended."""
     processes = []
 
-    def start(*arguments):
+    def start(*arguments, program=PROGRAM):
         process = Process(
             sys.executable,
             "-c",
-            PROGRAM,
+            program,
             "--directory",
             directory,
             *arguments,

@@ -48,7 +48,7 @@ def test_once_tells_of_every_scene_that_it_happened_and_leaves_nothing_behind(tm
         for scene in SCENES:
             process.wait_for_line(rf"\n  {scene} +ok ")
         process.wait_for_line("dead after 4 attempts")
-        process.wait_for_line("All of it happened")
+        process.wait_for_line(rf"\nThe site was in {tmp_path}/taskqueue-demo-\w+; --directory keeps it\.\nAll of it ")
     assert "Traceback" not in process.output
     assert list(tmp_path.iterdir()) == []
 
@@ -67,13 +67,23 @@ def test_once_fails_with_the_name_of_what_did_not_happen(demo, edit, directory):
 
 
 @pytest.mark.process
-def test_once_does_all_of_it_on_redis(tmp_path):
+def test_once_does_all_of_it_on_redis_and_leaves_nothing_behind(tmp_path):
     program = PROGRAM.replace('"redis", ', "")
     with Server() as server:
         url = f"redis://127.0.0.1:{server.port}/0"
         with Process(sys.executable, "-c", program, "--once", "--redis", url, cwd=tmp_path) as process:
             assert process.wait() == 0, process.output
             process.wait_for_line("All of it happened")
+        assert server.ask("KEYS", "*") == []
+
+
+@pytest.mark.process
+def test_a_site_that_is_kept_keeps_its_tasks_on_redis(demo):
+    program = PROGRAM.replace('"redis", ', "")
+    with Server() as server:
+        process = demo("--once", "--redis", f"redis://127.0.0.1:{server.port}/0", program=program)
+        assert process.wait() == 0, process.output
+        assert "The site was in" not in process.output
         assert any(key.startswith(b"{taskqueue-demo-") for key in server.ask("KEYS", "*"))
 
 

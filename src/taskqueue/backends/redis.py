@@ -357,6 +357,10 @@ class RedisQueue(TaskQueue):
         self._run("set_paused", 0, repeat=True)
         self._hints.give()
 
+    def erase(self) -> None:
+        """Let all of it go, its tasks in every state, too. For queues that nobody uses any more."""
+        self._run("erase", repeat=True)
+
     def close(self) -> None:
         """Close the connections, and stop listening; both begin again when needed."""
         self._listener.stop()

@@ -20,7 +20,7 @@ ON_REDIS = """\
 [taskqueue:default]
 type = redis
 url = {url}
-prefix = taskqueue-demo-{digest}
+prefix = {prefix}
 """
 # What a rehearsal does not wait for: the same lines, with less patience.
 QUICK = {"min_backoff = 1 s": "min_backoff = 200 ms", "long_seconds = 5": "long_seconds = 1"}
@@ -78,9 +78,12 @@ def _text(name: str, quick: bool, redis_url: str | None, path: Path) -> str:
     text = original(name, quick)
     if not redis_url or name != INI:
         return text
-    # The consumers of another demo on this server would take its tasks.
-    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
-    return text.replace(ON_DISK, ON_REDIS.format(url=redis_url.replace("%", "%%"), digest=digest))
+    return text.replace(ON_DISK, ON_REDIS.format(url=redis_url.replace("%", "%%"), prefix=redis_prefix(path)))
+
+
+def redis_prefix(path: Path) -> str:
+    """Of the queue of the site in this folder: the consumers of another demo on its server would take its tasks."""
+    return f"taskqueue-demo-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
 
 
 def _refuse_other(ini: Path, known: Collection[bytes]) -> None:

@@ -1,6 +1,7 @@
 """The demo without a browser: adds every kind of task over HTTP, looks at the site's JSON, and tells what happened.
 
-It believes what a visitor of the site can see, and nothing else; it knows of the site only how to start and stop it.
+It believes what a visitor of the site can see, and nothing else; it knows of the site only how to start, stop and
+remove it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import TaskQueueError
-from .folder import Folder, prepare
+from ..backends.redis import RedisQueue
+from ..errors import BackendError, TaskQueueError
+from .folder import Folder, prepare, redis_prefix
 from .serving import HOST, ServedSite
 from .terminal import say
 
@@ -46,13 +48,28 @@ def run(directory: str | None, port: int, redis_url: str | None = None) -> int:
             rehearsal.run()
     finally:
         if not directory:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path, redis_url)
+    if not directory:
+        say(f"The site was in {path}; --directory keeps it.")
     if rehearsal.failures:
         sys.stderr.write(log.getvalue())
         print(f"taskqueue demo: did not happen as it should: {', '.join(rehearsal.failures)}", file=sys.stderr)
         return 1
     say(f"All of it happened, in {time.monotonic() - begun_at:.1f} s.")
     return 0
+
+
+def _remove(path: Path, redis_url: str | None) -> None:
+    """The site, and its queue on Redis, both of which nobody asked to keep."""
+    shutil.rmtree(path, ignore_errors=True)
+    if redis_url:
+        queue = RedisQueue(name="default", url=redis_url, prefix=redis_prefix(path.absolute()))
+        try:
+            queue.erase()
+        except BackendError as error:
+            print(f"taskqueue demo: {error}; its keys that begin with {{{queue.prefix} are left", file=sys.stderr)
+        finally:
+            queue.close()
 
 
 @contextmanager
