@@ -26,6 +26,7 @@ from .configure import Configuration, install, read_settings
 from .context import ACKNOWLEDGEMENT_KEY, TASK_KEY, InnermostRequest
 from .errors import ConfigurationError
 from .record import Principal
+from .transactions import ANSWER_BYTES
 from .wsgi import SITE_KEY, Lifecycle, enter, leave, running_program
 
 Handler = Callable[[Any], Any]
@@ -133,10 +134,17 @@ def acknowledge_tween_factory(handler: Handler, registry: Any) -> Handler:
         with contextlib.suppress(transaction.interfaces.NoTransaction):
             acknowledgement.join(manager.get(), manager)
         response = handler(request)
-        acknowledgement.answered(response.status_int)
+        head = (tuple(response.headerlist), _first_of_body(response)) if acknowledgement.wants_answer else ()
+        acknowledgement.answered(response.status_int, *head)
         return response
 
     return acknowledge_tween
+
+
+def _first_of_body(response: Any) -> bytes:
+    """As far as it is there: what is made while it is sent is not asked for early."""
+    parts = response.app_iter
+    return b"".join(parts)[:ANSWER_BYTES] if isinstance(parts, (list, tuple)) else b""
 
 
 def find_request() -> InnermostRequest | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -19,6 +20,7 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 STREAM_KEY = "taskqueue.stream"  # set by an application whose response must not be spooled
 SPOOL_BYTES = 1024 * 1024
+ANSWER_BYTES = 4096  # of a body, for whoever is told before the commit what was answered
 _END: Any = object()  # of a response; None is an application's mistake, and fails
 
 
@@ -64,7 +66,8 @@ class TransactionMiddleware:
             iterable = self.app(environ, held.start_response)
             held.take(iterable, lambda: bool(environ.get(STREAM_KEY)))
             if acknowledgement is not None:
-                acknowledgement.answered(held.status_code)
+                head = held.head(ANSWER_BYTES) if acknowledgement.wants_answer else ()
+                acknowledgement.answered(held.status_code, *head)
             self._finish(manager, held.status_code)
         except BaseException:
             _abort(manager)
@@ -116,6 +119,14 @@ class _HeldResponse:
                 return
             self._spool.write(part)
         self._rest = parts
+
+    def head(self, limit: int) -> tuple[tuple[tuple[str, str], ...], bytes]:
+        """The headers, and the first bytes of what is here of the body."""
+        started = self._started or ("", [])
+        self._spool.seek(0)
+        body = self._spool.read(limit)
+        self._spool.seek(0, os.SEEK_END)
+        return tuple(started[1]), body
 
     def send(self, start_response: StartResponse) -> Iterable[bytes]:
         start_response(*(self._started or ()))

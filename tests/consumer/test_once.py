@@ -49,7 +49,7 @@ class Shop:
             session.execute(sqlalchemy.text("INSERT INTO line VALUES (:path)"), {"path": environ["PATH_INFO"]})
             zope.sqlalchemy.mark_changed(session, environ["tm.manager"])
         self.before_commit()
-        start_response(self.status, [])
+        start_response(self.status, [("X-Sold", "1"), ("Set-Cookie", "session=secret")])
         return [b"sold"]
 
     def lines(self) -> int:
@@ -189,6 +189,7 @@ class JoiningQueue(LocalQueue):
     in_time = True
 
     def finish_within(self, settlement, execute):
+        self.outcome = msgspec.msgpack.decode(settlement.outcome, type=Outcome)
         execute("INSERT INTO line VALUES (:text)", {"text": settlement.state})
         return self.in_time
 
@@ -203,6 +204,27 @@ def test_the_store_is_told_in_the_same_transaction(shop, joining):
     assert finished.is_settled
     assert finished.settlement.state == "done"
     assert shop.lines() == 2  # the view's, and the store's
+
+
+def test_the_store_is_told_of_the_response_as_it_is_told_afterwards(shop, joining):
+    afterwards = outcome_of(run(claimed()[0], shop, joining))
+    told = msgspec.structs.replace(joining.backend.outcome, duration_seconds=0.0, finished_at=0.0)
+    assert told == msgspec.structs.replace(afterwards, duration_seconds=0.0, finished_at=0.0)
+    assert (told.reason, told.headers, told.body) == ("answered 200", (("X-Sold", "1"),), b"sold")
+
+
+def test_without_a_door_that_tells_the_answer_the_store_is_told_of_a_200(shop, joining):
+    def answer_through_a_manager_of_its_own(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        manager = environ["tm.manager"] = transaction.TransactionManager(explicit=True)
+        environ["taskqueue.acknowledgement"].join(manager.begin(), manager)
+        body = shop._serve(environ, start_response)
+        manager.commit()
+        return body
+
+    shop.application = answer_through_a_manager_of_its_own
+    assert run(claimed()[0], shop, joining).is_settled
+    told = joining.backend.outcome
+    assert (told.reason, told.status, told.headers, told.body) == ("answered 200", 200, (), b"")
 
 
 @pytest.mark.parametrize("status", ["302 Found", "500 Internal Server Error"])

@@ -5,8 +5,9 @@ from pyramid.config import Configurator
 from pyramid.response import Response
 
 from taskqueue import context, notices, queues
+from taskqueue.consumer.acknowledge import Acknowledgement
 from taskqueue.errors import ConfigurationError
-from taskqueue.wsgi import TaskQueueFilter
+from taskqueue.wsgi import SITE_KEY, TaskQueueFilter
 
 from .test_transactions import call
 
@@ -71,3 +72,20 @@ def test_it_can_be_included_without_pyramid_tm_and_before_it():
 def test_a_misspelt_setting_is_named():
     with pytest.raises(ConfigurationError, match=r"taskqueue\.queue\.mail\.pth.*did you mean path"):
         make_app(**{"taskqueue.queue.mail.type": "sqlite", "taskqueue.queue.mail.pth": "x"})
+
+
+@pytest.mark.parametrize(("app_iter", "body"), [([b"so", b"ld"], b"sold"), (iter([b"made while it is sent"]), b"")])
+def test_who_asks_is_told_what_is_there_of_the_response_before_the_commit(app_iter, body):
+    told = []
+    acknowledgement = Acknowledgement(lambda _transaction, _manager, answer: told.append(answer))
+    with Configurator() as config:
+        config.include("pyramid_tm")
+        config.include("taskqueue.pyramid")
+        config.add_route("home", "/")
+        config.add_view(lambda _request: Response(app_iter=app_iter, headers={"X-Own": "1"}), route_name="home")
+        app = config.make_wsgi_app()
+    environ = {"taskqueue.acknowledgement": acknowledgement, "taskqueue.task": "of a consumer", SITE_KEY: True}
+    assert call(app, environ)[2]
+    (answer,) = told
+    assert (answer.status, answer.body) == (200, body)
+    assert ("X-Own", "1") in answer.headers

@@ -254,6 +254,20 @@ def test_a_replay_learns_what_became_of_its_transaction(events, status, state):
     assert acknowledgement.state == state
 
 
+@pytest.mark.parametrize("body", [b"", b"short", b"x" * 3_000_000])
+def test_who_asks_is_told_the_first_of_the_response_before_the_commit_and_it_leaves_whole(events, body):
+    def app(environ, start_response):
+        start_response("201 Created", [("X-Own", "1")])
+        return [body[:10], body[10:]]
+
+    told = []
+    acknowledgement = Acknowledgement(lambda _transaction, _manager, answer: told.append(answer))
+    answered = call(TransactionMiddleware(app), {"taskqueue.acknowledgement": acknowledgement})
+    assert answered[2] == body
+    (answer,) = told
+    assert (answer.status, answer.headers, answer.body) == (201, (("X-Own", "1"),), body[:4096])
+
+
 def test_it_keeps_the_rules_of_wsgi(events):
     def app(environ, start_response):
         assert environ["wsgi.input"].read(3) == b"abc"

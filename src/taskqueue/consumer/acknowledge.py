@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+from ..record import Headers
+from .outcome import Answer
+
 TransactionEnd = Literal["committed", "aborted"]
-# Called with the transaction, its manager and the status of the answer, where a door tells them.
-BeforeCommit = Callable[[Any, Any, "int | None"], None]
+# Called with the transaction, its manager and the answer, where a door tells them.
+BeforeCommit = Callable[[Any, Any, "Answer | None"], None]
 HOOK_ROUNDS = 5  # so often the hook steps behind those that were registered later
 
 
@@ -30,7 +33,7 @@ class Acknowledgement:
     refusal: str = ""
     _joined: Any = None
     _manager: Any = None
-    _status: int | None = None
+    _answer: Answer | None = None
     _hook_rounds = 0
 
     def __init__(self, before_commit: BeforeCommit | None = None) -> None:
@@ -43,14 +46,20 @@ class Acknowledgement:
         self.state = None
         self.conflict = None
         self.refusal = ""
-        self._joined, self._manager, self._status = transaction, transaction_manager, None
+        self._joined, self._manager, self._answer = transaction, transaction_manager, None
         transaction.join(self)
         if self._before_commit is not None:
             transaction.addBeforeCommitHook(self._prepare, (transaction,))
 
-    def answered(self, status: int) -> None:
-        """The application has answered with this status, and its transaction is about to end."""
-        self._status = status
+    @property
+    def wants_answer(self) -> bool:
+        """Whether anybody is told before the commit what was answered."""
+        return self._before_commit is not None
+
+    def answered(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+        """The application has answered, and its transaction is about to end. ``body`` is the first of it, as far as it
+        is there by now."""
+        self._answer = Answer(status=status, headers=headers, body=body)
 
     @property
     def committed(self) -> bool | None:
@@ -73,7 +82,7 @@ class Acknowledgement:
             self._hook_rounds += 1
             transaction.addBeforeCommitHook(self._prepare, (transaction,))
         elif self._before_commit is not None:
-            self._before_commit(transaction, self._manager, self._status)
+            self._before_commit(transaction, self._manager, self._answer)
 
     # ---- the transaction calls these ----
 

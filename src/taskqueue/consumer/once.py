@@ -16,7 +16,9 @@ from ..errors import TaskQueueError
 from ..interfaces import Record, Settlement, Testimony, Witness, WitnessMark
 from ..notices import Event
 from ..queues import Queue
-from ..record import Outcome, encode_part
+from ..record import encode_part
+from . import outcome
+from .outcome import Answer
 
 ASKED_CLAIMS = 20  # the latest ones: what is older has long committed, or never will
 ASKING_SECONDS = 5.0
@@ -64,12 +66,13 @@ class Once:
 
     # ---- while its transaction commits ----
 
-    def before_commit(self, transaction: Any, transaction_manager: Any, status: int | None) -> None:
+    def before_commit(self, transaction: Any, transaction_manager: Any, answer: Answer | None) -> None:
         """Called in a before-commit hook. Raises ClaimLostError, and what a database raises: the commit fails then."""
-        if status is not None and not 200 <= status < 300:
+        answer = answer or Answer(status=200)  # no door has told it
+        if not 200 <= (answer.status or 0) < 300:
             return  # it commits, and the task has not succeeded all the same
         if "joins" in self._queue.backend.capabilities:
-            self._finish(transaction, transaction_manager, status)
+            self._finish(transaction, transaction_manager, answer)
             return
         company = witnesses.company(transaction)
         marking = witnesses.leave_marks(self._key(self._record.claim_number), transaction, company)
@@ -78,27 +81,21 @@ class Once:
             detail = f"acknowledge = with-transaction does nothing for {names}; see taskqueue.register_witness"
             notices.tell(Event.WARNING, queue=self._queue.name, consumer=self._consumer, detail=detail)
 
-    def _finish(self, transaction: Any, transaction_manager: Any, status: int | None) -> None:
+    def _finish(self, transaction: Any, transaction_manager: Any, answer: Answer) -> None:
         execute = witnesses.executor(transaction, transaction_manager)
         if execute is None:
             raise TaskQueueError(
                 f"queue {self._queue.name!r} shares the application's database, and nobody knows its sessions: "
                 "call taskqueue.register_witness(session_factory)"
             )
-        outcome = Outcome(
-            state="done",
-            reason=str(status or 200),
-            status=status or 200,
-            attempt=self._record.attempts + 1,
-            duration_seconds=time.monotonic() - self._begun_at,
-            finished_at=time.time(),
-        )
+        duration = time.monotonic() - self._begun_at
+        done = outcome.done_within(answer, self._record.attempts + 1, duration, time.time())
         settlement = Settlement(
             id=self._record.id,
             claim_number=self._record.claim_number,
             state="done",
             attempts=1,
-            outcome=encode_part(outcome),
+            outcome=encode_part(done),
             wipe=True,
         )
         if not self._queue.backend.finish_within(settlement, execute):

@@ -163,6 +163,20 @@ def done_before(task: Task, now: float) -> Judgement:
     return Judgement(state="done", outcome=outcome, attempts=1, wipe=True)
 
 
+def done_within(answer: Answer, attempt: int, duration_seconds: float, now: float) -> Outcome:
+    """Of a task that ends in the transaction of its view, which is about to commit."""
+    return Outcome(
+        state="done",
+        reason=f"answered {answer.status}",
+        status=answer.status,
+        headers=_headers_to_keep(answer.headers),
+        body=answer.body[:BODY_BYTES],
+        attempt=attempt,
+        duration_seconds=duration_seconds,
+        finished_at=now,
+    )
+
+
 def refuse(reason: str, attempts: int, now: float) -> Judgement:
     """A record that must never be run: dead, its secrets kept for whoever looks into it."""
     outcome = Outcome(state="dead", reason=printable(reason), attempt=attempts + 1, finished_at=now)
