@@ -22,6 +22,7 @@ from .witnesses.fakes import FakeWitness
 ANSWERS: tuple[Testimony | None, ...] = ("yes", "no", "not yet", "unknown", None)
 CHOICES = ("hold", "publish", "discard")
 STRANGER = "some.package.DataManager"
+SESSION = "zope.sqlalchemy.datamanager.SessionDataManager"
 
 
 def envelope(transaction_id: str = "t", databases: Sequence[str] = ("main",), strangers: Any = ()) -> Envelope:
@@ -76,12 +77,21 @@ def test_an_answer_in_other_words_is_one_that_nobody_understands() -> None:
         (("no", "no"), (), "its transaction did not commit in fake a, fake b"),
         (("no", "not yet"), (), "it may still commit in fake b; asked again"),
         (("no", None), (), "nobody in this process can ask fake b; see taskqueue.register_witness"),
-        (("no", "unknown"), (), "the history of fake b does not tell any more; see taskqueue resolve"),
-        (("no", "no"), (STRANGER,), f"a part of its transaction cannot be asked: {STRANGER}; see taskqueue resolve"),
+        (("no", "unknown"), (), "the history of fake b does not tell any more"),
+        (("no", "no"), (STRANGER,), f"a part of its transaction cannot be asked: {STRANGER}"),
+        (
+            ("no", "no"),
+            (SESSION,),
+            f"a part of its transaction cannot be asked: {SESSION}, which taskqueue.register_witness(session_factory) lets",
+        ),
     ],
 )
 def test_the_reason_names_who_said_what(answers: Any, strangers: tuple[str, ...], words: str) -> None:
     assert decide(envelope(databases=("a", "b"), strangers=strangers), answers, "hold").reason.startswith(words)
+
+
+def test_only_who_reads_the_log_is_sent_to_the_command_that_decides() -> None:
+    assert "taskqueue resolve" not in decide(envelope(strangers=(STRANGER,)), ["no"], "hold").reason
 
 
 def test_where_nothing_durable_took_part_it_is_as_if_it_had_aborted() -> None:
@@ -276,7 +286,9 @@ def test_what_is_held_for_good_is_told_at_once_and_only_once(world: World, witne
         assert world.doubts.settle(()) is False
     second = world.hold(envelope("b", strangers=(STRANGER,)))
     world.doubts.settle(())
-    assert [notice.task_ids for notice in world.of(Event.HELD)] == [tuple(first), tuple(second)]
+    told = world.of(Event.HELD)
+    assert [notice.task_ids for notice in told] == [tuple(first), tuple(second)]
+    assert all(notice.detail.endswith("; see taskqueue resolve") for notice in told)
 
 
 def test_what_is_not_held_any_more_is_not_remembered(world: World, witness: FakeWitness) -> None:

@@ -57,7 +57,7 @@ def _without_a_yes(said: dict[str, Testimony | None], strangers: Sequence[str], 
     if undecided := those_that_say("not yet"):
         return Decision(None, f"it may still commit in {undecided}; asked again")
     if strangers:
-        return _undecided(f"a part of its transaction cannot be asked: {', '.join(strangers)}", in_doubt)
+        return _undecided(_unasked(strangers), in_doubt)
     if unknown := ", ".join(name for name, each in said.items() if each != "no"):
         return _undecided(f"the history of {unknown} does not tell any more", in_doubt)
     if noes:
@@ -74,12 +74,19 @@ def _committed(said: dict[str, Testimony | None]) -> Decision:
     return Decision("publish", reason, is_torn=bool(noes))
 
 
+def _unasked(strangers: Sequence[str]) -> str:
+    reason = f"a part of its transaction cannot be asked: {', '.join(strangers)}"
+    if any(each.startswith("zope.sqlalchemy.") for each in strangers):
+        reason += ", which taskqueue.register_witness(session_factory) lets be asked the next time"
+    return reason
+
+
 def _undecided(reason: str, in_doubt: str) -> Decision:
     if in_doubt == "publish":
         return Decision("publish", f"{reason}; in_doubt = publish decides")
     if in_doubt == "discard":
         return Decision("discard", f"{reason}; in_doubt = discard decides")
-    return Decision("hold", f"{reason}; see taskqueue resolve")
+    return Decision("hold", reason)
 
 
 class InFlightProducer(Protocol):
@@ -197,7 +204,8 @@ class Doubts:
         due = [each for each in ids if now - self._seen_at.setdefault(each, now) >= patience and each not in self._told]
         if due:
             self._told.update(due)
-            notices.tell(Event.HELD, queue=self._queue.name, task_ids=tuple(due), detail=decision.reason)
+            advice = "; see taskqueue resolve" if decision.verdict == "hold" else ""
+            notices.tell(Event.HELD, queue=self._queue.name, task_ids=tuple(due), detail=decision.reason + advice)
 
 
 _Transaction = tuple[Envelope | None, list[str]]
