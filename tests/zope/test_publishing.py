@@ -2,6 +2,7 @@ import pytest
 import transaction
 from AccessControl.SecurityManagement import getSecurityManager, newSecurityManager, noSecurityManager
 from AccessControl.users import system
+from zExceptions import Redirect, Unauthorized
 from ZODB.POSException import ConflictError
 from zope.component import getGlobalSiteManager
 from zope.component.hooks import getSite, setSite
@@ -103,7 +104,7 @@ def test_each_attempt_of_the_publisher_is_watched_and_the_last_one_counts(task_r
     assert acknowledgement.committed is True
 
 
-def application_that(task_request, error):
+def application_that(task_request, error, status="500 Internal Server Error"):
     """An application in which the publisher gives up with that error, and a page is made of it."""
 
     def application(environ, start_response):
@@ -113,7 +114,7 @@ def application_that(task_request, error):
         event = Event(task_request)
         event.exc_info = (type(error), error, None)
         publishing.task_failed(event)
-        start_response("500 Internal Server Error", [])
+        start_response(status, [("Location", "/login")])
         return [b"an error page"]
 
     return application
@@ -128,6 +129,31 @@ def test_a_conflict_is_raised_although_the_site_made_a_page_of_it(task_request):
 def test_the_page_of_another_error_is_the_answer(task_request):
     replay = publishing.cleanly(application_that(task_request, ValueError()))
     assert list(replay(task_request.environ, lambda *_: None)) == [b"an error page"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "judged"),
+    [
+        (Unauthorized(), "302 Found", "401 Unauthorized"),  # as a plugin challenges by a cookie
+        (Unauthorized(), "401 Unauthorized", "401 Unauthorized"),
+        (Unauthorized(), "500 Internal Server Error", "500 Internal Server Error"),
+        (Redirect("/elsewhere"), "302 Found", "302 Found"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None) or str(value),
+)
+def test_a_missing_right_is_one_though_a_plugin_sends_whoever_asks_to_a_login(task_request, error, status, judged):
+    answers = []
+    replay = publishing.cleanly(application_that(task_request, error, status))
+    list(replay(task_request.environ, lambda status, headers: answers.append((status, headers))))
+    assert answers == [(judged, [("Location", "/login")])]
+
+
+def test_an_attempt_of_the_publisher_forgets_that_the_one_before_lacked_a_right(task_request):
+    list(publishing.cleanly(application_that(task_request, Unauthorized()))(task_request.environ, lambda *_: None))
+    assert task_request.environ[ACKNOWLEDGEMENT_KEY].is_unauthorized
+    transaction.begin()
+    publishing.task_started(Event(task_request))
+    assert not task_request.environ[ACKNOWLEDGEMENT_KEY].is_unauthorized
 
 
 def test_a_replay_finds_a_clean_thread_and_leaves_one():

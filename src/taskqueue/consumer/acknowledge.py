@@ -30,6 +30,8 @@ class Acknowledgement:
     state: TransactionEnd | None = None
     # The conflict that ended the last transaction, where a framework makes an error page of it.
     conflict: BaseException | None = None
+    # Whether a right was missing, where a framework sends whoever asks to a login.
+    is_unauthorized = False
     refusal: str = ""
     _joined: Any = None
     _manager: Any = None
@@ -45,6 +47,7 @@ class Acknowledgement:
             return
         self.state = None
         self.conflict = None
+        self.is_unauthorized = False
         self.refusal = ""
         self._joined, self._manager, self._answer = transaction, transaction_manager, None
         transaction.join(self)

@@ -12,6 +12,7 @@ from typing import Any
 import transaction
 from AccessControl.SecurityManagement import noSecurityManager
 from transaction.interfaces import TransientError
+from zExceptions import Unauthorized
 from zope.component.hooks import setSite
 from zope.globalrequest import clearRequest
 from zope.interface import directlyProvidedBy, directlyProvides
@@ -28,6 +29,7 @@ except ImportError:
     IDisableCSRFProtection = None
 
 Application = Callable[..., Iterable[bytes]]
+StartResponse = Callable[..., Any]
 
 
 # ---- told by the publisher ---------------------------------------------------------------------------------------
@@ -56,11 +58,15 @@ def _is_csrf_exempt(task: Task) -> bool:
 
 
 def task_failed(event: Any) -> None:
-    """IPubFailure: the publisher gives up. A site may make an error page of a conflict, which then looks like a 500."""
+    """IPubFailure: the publisher gives up. A site may make an error page of a conflict, which then looks like a 500,
+    and of a missing right a redirect to its login."""
     acknowledgement = event.request.environ.get(ACKNOWLEDGEMENT_KEY)
     error = event.exc_info[1]
-    if acknowledgement is not None and not event.retry and isinstance(error, TransientError):
+    if acknowledgement is None or event.retry:
+        return
+    if isinstance(error, TransientError):
         acknowledgement.conflict = error
+    acknowledgement.is_unauthorized = isinstance(error, Unauthorized)
 
 
 # ---- around all that consumers call ------------------------------------------------------------------------------
@@ -69,10 +75,10 @@ def task_failed(event: Any) -> None:
 def cleanly(application: Application) -> Application:
     """The application for consumers: each replay finds a clean thread, and leaves one."""
 
-    def replay(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+    def replay(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
         _clean_thread()
         try:
-            response = application(environ, start_response)
+            response = application(environ, _without_login(environ, start_response))
             try:
                 _raise_conflict(environ)
                 yield from response
@@ -84,6 +90,18 @@ def cleanly(application: Application) -> Application:
             _clean_thread()
 
     return replay
+
+
+def _without_login(environ: dict[str, Any], start_response: StartResponse) -> StartResponse:
+    """A task is sent to no login: a right that is missing is that, whichever plugin challenges for it."""
+
+    def start(status: str, *rest: Any) -> Any:
+        acknowledgement = environ.get(ACKNOWLEDGEMENT_KEY)
+        if acknowledgement is not None and acknowledgement.is_unauthorized and status.startswith("3"):
+            status = "401 Unauthorized"
+        return start_response(status, *rest)
+
+    return start
 
 
 def _raise_conflict(environ: dict[str, Any]) -> None:
