@@ -82,7 +82,7 @@ def test_an_answer_in_other_words_is_one_that_nobody_understands() -> None:
         (
             ("no", "no"),
             (SESSION,),
-            f"a part of its transaction cannot be asked: {SESSION}, which taskqueue.register_witness",
+            f"a part of its transaction cannot be asked: {SESSION}, which taskqueue.register_witness(session_factory)",
         ),
     ],
 )
