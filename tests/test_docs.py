@@ -205,3 +205,19 @@ def test_the_readme_is_short():
 def test_no_document_names_a_place_that_only_one_machine_has():
     for path in DOCUMENTS:
         assert not re.search(r"/(?:work|root|home|tmp)/\w", path.read_text()), path
+
+
+@pytest.mark.parametrize(
+    ("level", "words"),
+    [
+        ("ERROR", "discarded: the process ended, and the transaction that they were added to was never committed"),
+        ("WARNING", "no taskqueue filter stands around this Pyramid application"),
+        ("WARNING", "acknowledge = with-transaction does nothing for …"),
+        ("WARNING", "Redis at … was started anew, or another one took its place"),
+        ("WARNING", "queue default is available again"),
+        ("INFO", "consumers start now, …"),
+    ],
+)
+def test_the_table_of_the_log_has_each_line_that_the_source_writes(tables, level, words):
+    rows = tables.log.log_lines().split("* - ")
+    assert any(row.startswith(level) and words in row for row in rows)

@@ -9,8 +9,8 @@ from taskqueue.notices import Event, Notice
 from taskqueue.record import Outcome, Principal, Task
 
 from .markup import code, escaped, table
+from .told import SAMPLE_ID, notices_of
 
-SAMPLE_ID = "019a4f6e-53c2-7e01-8d4c-1f2e3d4c5b6a"
 SAMPLE_TASK = Task(
     id=SAMPLE_ID,
     queue="default",
@@ -25,29 +25,30 @@ SAMPLE_OUTCOMES = {
         state="dead", reason="answered 302", status=302, attempt=1, headers=(("Location", "https://example.org/login"),)
     ),
 }
-ABOUT_THE_PROCESS = {Event.DISCARDED, Event.REMARK}  # no queue is told
+READ_FROM_THE_SOURCE = (Event.DISCARDED, Event.WARNING, Event.REMARK)  # each of their calls says something else
 SAMPLE_DETAILS = {
-    Event.DISCARDED: "the request '/order' ended, and its transaction has neither committed nor aborted: …",
     Event.UNREADABLE: "the record's seal is broken: …; it is dead, and was not run",
     Event.UNPUBLISHED: "/srv/site/var/tasks.db: database or disk is full; make room on its file system",
     Event.BACKEND_DOWN: "/srv/site/var/tasks.db: database or disk is full; make room on its file system",
     Event.CONSUMER_STARTED: "4 at the same time",
     Event.CONSUMER_FAILED: "RuntimeError: …",
     Event.CONSUMER_REFUSED: "uWSGI runs no threads in this process: …",
-    Event.REMARK: "consumers start now, with the first request of this process",
-    Event.WARNING: "it is local: its tasks live in this process's memory only, and end with it",
 }
 
 
-def sample(event: Event) -> Notice:
-    """A notice as it might be told."""
+def samples(event: Event) -> list[Notice]:
+    """Notices as they might be told."""
+    return notices_of(event) if event in READ_FROM_THE_SOURCE else [_sample(event)]
+
+
+def _sample(event: Event) -> Notice:
     about_consumers = {Event.CONSUMER_STARTED, Event.CONSUMER_STOPPING, Event.CONSUMER_STOPPED, Event.CONSUMER_FAILED}
-    about_backends = {Event.BACKEND_DOWN, Event.BACKEND_UP, Event.CONSUMER_REFUSED, Event.REMARK, Event.WARNING}
+    about_backends = {Event.BACKEND_DOWN, Event.BACKEND_UP, Event.CONSUMER_REFUSED}
     about_one = {Event.ADDED, Event.STARTED, Event.OVERDUE, *SAMPLE_OUTCOMES}
     about_many = set(Event) - about_consumers - about_backends - about_one
     return Notice(
         event=event,
-        queue="" if event in ABOUT_THE_PROCESS else "default",
+        queue="default",
         consumer="default" if event in about_consumers else "",
         task=SAMPLE_TASK if event in about_one else None,
         task_ids=(SAMPLE_ID,) if event in about_many else (),
@@ -81,7 +82,8 @@ def lines_of(event: Event) -> list[logging.LogRecord]:
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     try:
-        log.log_notice(sample(event))
+        for each in samples(event):
+            log.log_notice(each)
     finally:
         logger.removeHandler(lines)
         logger.setLevel(before[0])

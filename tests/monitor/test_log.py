@@ -122,7 +122,7 @@ def test_a_redirect_is_a_warning_with_the_path_of_its_location(caplog):
         (Event.UNPUBLISHED, "ERROR"),
         (Event.PUBLISHED_LATE, "INFO"),
         (Event.BACKEND_DOWN, "ERROR"),
-        (Event.BACKEND_UP, "INFO"),
+        (Event.BACKEND_UP, "WARNING"),
         (Event.CONSUMER_STARTED, "INFO"),
         (Event.CONSUMER_STOPPING, "INFO"),
         (Event.CONSUMER_STOPPED, "INFO"),
@@ -229,14 +229,14 @@ def test_a_backend_that_is_down_is_said_once_however_many_meet_it(caplog):
         notices.tell(Event.BACKEND_DOWN, queue="default", consumer=consumer, detail="no route")
     for consumer in ("one", "", "two"):
         notices.tell(Event.BACKEND_UP, queue="default", consumer=consumer)
-    assert [level for level, _ in lines(caplog)] == ["ERROR", "DEBUG", "DEBUG", "DEBUG", "DEBUG", "INFO"]
+    assert [level for level, _ in lines(caplog)] == ["ERROR", "DEBUG", "DEBUG", "DEBUG", "DEBUG", "WARNING"]
 
 
 def test_the_next_time_it_is_down_it_is_said_again(caplog):
     for _ in range(2):
         notices.tell(Event.BACKEND_DOWN, queue="default", detail="no route")
         notices.tell(Event.BACKEND_UP, queue="default")
-    assert [level for level, _ in lines(caplog)] == ["ERROR", "INFO", "ERROR", "INFO"]
+    assert [level for level, _ in lines(caplog)] == ["ERROR", "WARNING", "ERROR", "WARNING"]
 
 
 def test_each_queue_is_said_for_itself(caplog):
@@ -250,7 +250,7 @@ def test_one_that_stopped_while_it_was_down_is_not_waited_for(caplog):
     notices.tell(Event.BACKEND_DOWN, queue="default", detail="no route")
     notices.tell(Event.CONSUMER_STOPPED, queue="default", consumer="one")
     notices.tell(Event.BACKEND_UP, queue="default")
-    assert lines(caplog)[-1] == ("INFO", "queue default is available again")
+    assert lines(caplog)[-1] == ("WARNING", "queue default is available again")
 
 
 # ---- installing, and its cost ------------------------------------------------------------------------------------

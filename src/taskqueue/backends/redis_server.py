@@ -59,7 +59,7 @@ class Herald:
             f"Redis at {self._link.address.where} was started anew, or another one took its place "
             f"(run_id {found[:8]}, before {before[:8]}): what was not saved by then is lost"
         )
-        notices.tell(notices.Event.REMARK, queue=self._queue_name, detail=detail)
+        notices.tell(notices.Event.WARNING, queue=self._queue_name, detail=detail)
 
     def _judge(self, info: Any, deadline: Deadline) -> Sequence[str]:
         save = self._ask(CONFIG, deadline)

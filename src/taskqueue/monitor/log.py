@@ -114,7 +114,7 @@ _LINES: Mapping[Event, tuple[int, Callable[[Notice], str]]] = {
     Event.UNPUBLISHED: (logging.ERROR, _ids_line("committed, but could not be published yet; it is tried again")),
     Event.PUBLISHED_LATE: (logging.INFO, _ids_line("published at last")),
     Event.BACKEND_DOWN: (logging.ERROR, _queue_line("is unavailable")),
-    Event.BACKEND_UP: (logging.INFO, _queue_line("is available again")),
+    Event.BACKEND_UP: (logging.WARNING, _queue_line("is available again")),
     Event.CONSUMER_STARTED: (logging.INFO, _queue_line("started")),
     Event.CONSUMER_STOPPING: (logging.INFO, _queue_line("is stopping")),
     Event.CONSUMER_STOPPED: (logging.INFO, _queue_line("stopped")),
