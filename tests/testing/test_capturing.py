@@ -139,7 +139,7 @@ def test_an_open_transaction_of_an_earlier_capture_delivers_nothing_to_the_next(
     with captured() as second:
         taskqueue.add("/second")
         transaction.commit()
-    assert urls(first) == ["/first"]
+    assert urls(first) == []
     assert urls(second) == ["/second"]
 
 
@@ -165,3 +165,12 @@ def test_a_response_that_is_not_closed_leaves_no_request_active(captured_tasks):
 def test_it_works_where_pytest_is_not_installed():
     code = "import sys; sys.modules['pytest'] = None; import taskqueue.testing as t; t.captured, t.run_all"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_SECONDS)
+
+
+def test_what_was_added_before_a_capture_is_not_forgotten_at_its_end():
+    with captured() as outer:
+        taskqueue.add("/outer")
+        with captured():
+            pass
+        transaction.commit()
+        assert [task.path for task in outer] == ["/outer"]

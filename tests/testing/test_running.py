@@ -213,3 +213,16 @@ def test_a_thousand_tasks_of_one_transaction_run(captured_tasks, make_site):
         for _ in range(1000):
             taskqueue.add("/a")
     assert len(run_all()) == 1000
+
+
+def test_what_is_not_committed_fails_where_nothing_else_is_to_be_run(captured_tasks, make_site):
+    make_site({"/first": lambda environ: None})
+    taskqueue.add("/first")
+    with pytest.raises(
+        AssertionError, match="nothing to run; 1 not committed: the transaction of this thread is still"
+    ):
+        run_all()
+    assert run_all(check=False) == []
+    transaction.commit()
+    assert urls(run_all()) == ["/first"]
+    assert run_all() == []

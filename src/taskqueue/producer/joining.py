@@ -58,6 +58,15 @@ def pending(transaction_manager: Any) -> tuple[Task, ...]:
     return known.tasks
 
 
+def discard_pending(transaction_manager: Any) -> None:
+    """Forget what was added to the manager's current transaction, which may go on. Lets out NoTransaction."""
+    try:
+        known: TaskDataManager = transaction_manager.get().data(_DATA_KEY)
+    except KeyError:
+        return
+    known.discard_unless_ended()
+
+
 def discard_unfinished(origin: Origin) -> tuple[str, ...]:
     """Forget, for good, what a request that has ended added to transactions that are still open; return the ids.
 

@@ -109,13 +109,15 @@ def _query(url: str) -> list[tuple[str, str]]:
 def _hints(tasks: Captured) -> str:
     """What else may explain that something is missing."""
     hints = list(tasks.discarded)
-    try:
-        uncommitted = len(pending(transaction.manager))
-    except NoTransaction:
-        uncommitted = 0
-    if uncommitted:
-        hints.append(
-            f"{uncommitted} not committed: the transaction of this thread is still open; "
-            "commit it, or give transaction_manager=transaction.manager"
-        )
+    if still_open := not_committed():
+        hints.append(f"{still_open}; commit it, or give transaction_manager=transaction.manager")
     return "".join(f"\n  {hint}" for hint in hints)
+
+
+def not_committed() -> str:
+    """What is said of tasks in the open transaction of this thread; empty when there are none."""
+    try:
+        count = len(pending(transaction.manager))
+    except NoTransaction:
+        return ""
+    return f"{count} not committed: the transaction of this thread is still open" if count else ""

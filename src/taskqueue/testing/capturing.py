@@ -8,9 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import overload
 
+import transaction
+from transaction.interfaces import NoTransaction
+
 from .. import notices
 from ..backends.local import LocalQueue
 from ..keeper import process_keeper
+from ..producer.joining import discard_pending, pending
 from ..queues import Queue, Queues, stood_in
 from ..record import State, Task, decode
 from ..wsgi import Lifecycle
@@ -106,8 +110,12 @@ _active: list[Captured] = []
 
 @contextmanager
 def captured() -> Iterator[Captured]:
-    """Capture what is added in a block, by any thread. Of nested captures the innermost gets it."""
+    """Capture what is added in a block, by any thread. Of nested captures the innermost gets it.
+
+    What this thread has added to a transaction that is still open at the end is forgotten.
+    """
     tasks = Captured()
+    was_open = _has_pending()
     _active.append(tasks)
     notices.listen(tasks.note)
     try:
@@ -116,8 +124,17 @@ def captured() -> Iterator[Captured]:
     finally:
         notices.unlisten(tasks.note)
         _active.remove(tasks)
+        if _has_pending() and not was_open:  # the next capture has nothing to do with it
+            discard_pending(transaction.manager)
         for _, queue in tasks.places():
             process_keeper().forget(queue)
+
+
+def _has_pending() -> bool:
+    try:
+        return bool(pending(transaction.manager))
+    except NoTransaction:
+        return False
 
 
 def innermost() -> Captured:

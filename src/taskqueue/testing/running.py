@@ -14,6 +14,7 @@ from ..consumer.attempt import Claim, attempt
 from ..queues import Queue
 from ..record import State, Task, decode
 from ..wsgi import Application, Environ, StartResponse
+from .asserting import not_committed
 from .capturing import ALL, Captured, Place, Site, innermost
 from .entering import consumer_settings, way_in
 from .showing import listing, shown
@@ -41,7 +42,8 @@ def run_all(
     :param app: the WSGI application; without it, the one in whose requests the tasks were added.
     :param delayed: when nothing else is left, let the time come of those with ``delay`` or ``eta``.
     :param retry: when nothing else is left, let the time come of those that are to be retried, until done or dead.
-    :param check: fail with AssertionError when a task ends in anything but done (and, with ``retry``, a retry).
+    :param check: fail with AssertionError when a task ends in anything but done (and, with ``retry``, a retry), and
+        when nothing ran, since what this thread added is not committed.
     :param limit: fail when there is more to do after so many replays, as with a task that adds itself.
     :param timeout: fail when one replay takes longer, in seconds.
     """
@@ -55,6 +57,8 @@ def run_all(
         ran.append(task)
         if check and not (task.state == State.DONE or (retry and task.state == State.SCHEDULED)):
             raise AssertionError(_failure(task)) from error
+    if check and not ran and (still_open := not_committed()):
+        raise AssertionError(f"nothing to run; {still_open}; commit it, or abort it, before run_all")
     return ran
 
 
