@@ -73,6 +73,10 @@ def test_a_child_that_it_forks_blocks_nothing(in_uwsgi):
     assert seen_by(blocked_in_child) == 0
 
 
+def test_a_child_of_one_that_another_one_has_started_blocks_nothing(in_uwsgi):
+    assert seen_by(lambda: seen_by(blocked_in_child)) == 0
+
+
 def test_a_child_that_it_forks_goes_on_blocking_what_others_have_blocked(in_uwsgi):
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     try:

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Collection
 from typing import Any
 
 # Those for which a worker of uWSGI has a handler.
@@ -24,7 +23,7 @@ class BackgroundThread(threading.Thread):
 
     def __init__(self, **keywords: Any) -> None:
         super().__init__(daemon=True, **keywords)
-        self.kept_out: Collection[signal.Signals] = ()  # what was not blocked before
+        self.kept_out: frozenset[signal.Signals] = frozenset()  # what is blocked for us alone
 
     def start(self) -> None:
         """Start it. Raises RuntimeError where no thread can be started."""
@@ -33,7 +32,9 @@ class BackgroundThread(threading.Thread):
             return
         # A thread inherits what is blocked; if it did that itself, a signal could come before.
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, KEPT_OUT)
-        self.kept_out = KEPT_OUT.difference(previous)
+        current = threading.current_thread()
+        already = current.kept_out if isinstance(current, BackgroundThread) else frozenset()
+        self.kept_out = KEPT_OUT.difference(previous) | already
         try:
             super().start()
         finally:
