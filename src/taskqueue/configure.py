@@ -228,9 +228,9 @@ class Installation:
         with self._lock:
             consumers, self._consumers = self._consumers, []
             is_ours, self._pid = self.is_started, None
-            self._stopped = consumers if is_ours else []
-        if not is_ours:
-            return
+            if not is_ours:
+                return
+            self._stopped = consumers
         for consumer in consumers:
             consumer.stop_claiming()
         for consumer in consumers:

@@ -148,6 +148,17 @@ def test_what_runs_is_finished_before_the_end(make_shop, number):
     assert "Traceback" not in process.output
 
 
+def test_what_outlasts_the_grace_is_given_back_and_is_no_suspect(make_shop):
+    shop = make_shop(INI + "grace = 0.1 s\n")
+    task_id = shop.publish("/slow")
+    with shop.serve() as process:
+        shop.effects.wait_for(1, path="/slow")
+        assert process.end(signal.SIGTERM) == 0
+    assert "a task that still runs is given back" in process.output
+    found = shop.backend().get(task_id)
+    assert (found.state, found.attempts, found.deaths, found.suspect, found.owner) == ("ready", 0, 0, False, "")
+
+
 def test_a_signal_that_came_while_it_was_stopped_ends_it_when_it_goes_on(make_shop):
     shop = make_shop()
     with shop.serve() as process:
