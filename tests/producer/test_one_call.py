@@ -105,8 +105,8 @@ def test_an_interrupt_behind_what_has_been_stored_takes_nothing_back(manager, ba
     assert "discard" not in backend.verbs()
 
 
-@pytest.mark.parametrize(("error", "verb"), [(down(), "settle discard"), (RuntimeError("lost"), "discard")], ids=repr)
-def test_what_may_still_come_of_a_call_that_has_failed_is_discarded(manager, backend, error, verb):
+@pytest.mark.parametrize("error", [down(), RuntimeError("lost")], ids=repr)
+def test_what_may_still_come_of_a_call_that_has_failed_is_discarded(manager, backend, error):
     task_id = add("/x", transaction_manager=manager)
     backend.failures["deliver"] = error
     with pytest.raises(type(error)):
@@ -114,7 +114,9 @@ def test_what_may_still_come_of_a_call_that_has_failed_is_discarded(manager, bac
     manager.abort()
     process_keeper().forget(queues.installed()["default"])
 
-    assert backend.calls[-1] == (verb, (task_id,))
+    (verb, ids) = backend.calls[-1]
+    assert verb in {"discard", "settle discard"}  # by the abort, or by the keeper while the queue was down
+    assert ids == (task_id,)
 
 
 def test_of_a_queue_that_may_answer_too_late_tasks_are_staged_first(manager, backend, monkeypatch):
