@@ -272,8 +272,8 @@ def test_a_backend_that_takes_beats_but_no_tasks_stays_down_without_flapping(
     keeper: Keeper, queue: Queue, store: Store, told: Journal
 ) -> None:
     store.errors["publish"] = BackendUnavailableError("disk full")
-    keeper.report_down(queue, DOWN)
     keeper.redo(queue, [make_record()], DOWN)
+    keeper.report_down(queue, DOWN)
     store.journal.wait("publish failed", 4)
     with pytest.raises(BackendUnavailableError):
         keeper.refuse_if_down(queue)

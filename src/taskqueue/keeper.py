@@ -95,8 +95,8 @@ class Keeper:
             queue.backend.publish(records, LAST_TRY_SECONDS)
             reach("finish.published")
         except BackendUnavailableError as error:
+            self.redo(queue, records, error)  # first: a probe that knows nothing of them would find the backend up
             self.report_down(queue, error)
-            self.redo(queue, records, error)
         except BaseException as error:  # noqa: BLE001  # the thread must outlive any error: the tasks are committed
             self.redo(queue, records, BackendError(f"publishing failed: {error!r}"))
 
