@@ -182,6 +182,16 @@ class TaskQueue(ABC):
         published, running, finished, or gone within the last hour stays as it is. Never limited.
         """
 
+    def publish_in_time(self, records: Sequence[Record], max_age: float, timeout: float) -> None:
+        """Make runnable what was staged, as the commit of a transaction in which nothing durable takes part.
+
+        Its caller waits for ``timeout`` seconds, then tells its own caller that nothing was committed. So a call that
+        a store carries out later changes nothing: where the newest of these records was staged more than ``max_age``
+        seconds ago by the store's own clock, or one is unknown, raises BackendUnavailableError, and all stay as they
+        are. Of very many, only the first must be in time. A backend that is "certain" need not look.
+        """
+        self.publish(records, timeout)
+
     @abstractmethod
     def discard(self, ids: Collection[str], timeout: float) -> None:
         """Forget what is staged or held, after an abort. Published ones stay; unknown ids are fine."""

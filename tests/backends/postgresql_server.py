@@ -148,6 +148,7 @@ class Server:
         run_program("/bin/cp", "-a", template, self._data)
         self._settings = {**SETTINGS, **FAST, **settings}
         self._process = None
+        self._stopped = []
         self._listener = None
         self._said = []
         self._spoken = threading.Condition()
@@ -228,8 +229,21 @@ class Server:
         """SIGSTOP of the server: it takes no new connection; those that there are go on."""
         self._process.send_signal(signal.SIGSTOP)
 
+    def stop_still_with_all(self):
+        """SIGSTOP of the server and of all who serve the connections that there are."""
+        self.stop_still()
+        self._stopped = [int(pid) for pid in self._children.read_text().split()]
+        for pid in self._stopped:
+            os.kill(pid, signal.SIGSTOP)
+
+    @property
+    def _children(self):
+        return Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+
     def go_on(self):
         """SIGCONT."""
+        while self._stopped:
+            os.kill(self._stopped.pop(), signal.SIGCONT)
         self._process.send_signal(signal.SIGCONT)
 
     def connect(self, database="postgres", **options):

@@ -9,7 +9,7 @@ from taskqueue.backends.postgresql_hints import channel_of
 
 from ..serving import wait_until
 from .contract_waiting import listening, quiet
-from .making import CONSUMER, OWNER, beat, claim, claim_one, hand_in, publish, record, stage
+from .making import CONSUMER, OWNER, beat, claim, claim_one, hand_in, publish, publish_in_time, record, stage
 from .postgresql_clock import clock_of_this_process
 from .postgresql_queues import Opener, empty
 from .postgresql_server import Server, new_database, shared_server
@@ -49,10 +49,10 @@ def listen(queue):
     return quiet(queue)
 
 
-@pytest.mark.parametrize("what", ["publish", "settle", "retry", "resume", "requeue"])
+@pytest.mark.parametrize("what", ["publish", "publish in time", "settle", "retry", "resume", "requeue"])
 def test_who_waits_in_another_process_is_woken(queue, elsewhere, what):
     given = record()
-    if what == "settle":
+    if what in {"publish in time", "settle"}:
         stage(elsewhere, given)
     elif what != "publish":
         publish(elsewhere, given)
@@ -62,6 +62,7 @@ def test_who_waits_in_another_process_is_woken(queue, elsewhere, what):
     seen = listen(queue)
     {
         "publish": lambda: publish(elsewhere, given),
+        "publish in time": lambda: publish_in_time(elsewhere, given.id),
         "settle": lambda: elsewhere.settle([given.id], "publish"),
         "retry": lambda: hand_in(elsewhere, claimed, "ready"),
         "resume": elsewhere.resume,

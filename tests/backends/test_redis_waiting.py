@@ -9,7 +9,20 @@ import pytest
 from taskqueue.backends import redis_listener
 
 from .contract_waiting import quiet
-from .making import CONSUMER, OTHER, OWNER, beat, claim, claim_one, hand_in, publish, record, run, stage
+from .making import (
+    CONSUMER,
+    OTHER,
+    OWNER,
+    beat,
+    claim,
+    claim_one,
+    hand_in,
+    publish,
+    publish_in_time,
+    record,
+    run,
+    stage,
+)
 from .redis_clock import clock_of_this_process
 from .redis_server import DEADLINE, Opener, Server
 
@@ -42,6 +55,7 @@ def waiter(open_queue):
 ACTS = {
     "publish": lambda queue, clock: lambda: publish(queue, record()),
     "publish for later": lambda queue, clock: lambda: publish(queue, record(due=clock() + 9)),
+    "in time": lambda queue, clock: _with(stage(queue, record()), lambda found: publish_in_time(queue, found)),
     "settle": lambda queue, clock: _with(stage(queue, record()), lambda found: queue.settle([found], "publish")),
     "resume": lambda queue, clock: _with(queue.pause(), lambda found: queue.resume()),
     "requeue": lambda queue, clock: _with(run(queue, "dead"), lambda found: queue.requeue([found])),

@@ -6,12 +6,14 @@ import time
 import pytest
 
 from taskqueue import keeper, queues
+from taskqueue.backends.local import LocalQueue
 from taskqueue.doubts import Doubts
 from taskqueue.errors import BackendError, BackendUnavailableError, QueueFullError
 from taskqueue.keeper import Keeper, process_keeper
 from taskqueue.notices import Event
 from taskqueue.producer import add
 from taskqueue.producer.budget import BUDGET_SECONDS
+from taskqueue.producer.handing_over import ASK_SECONDS
 from taskqueue.queues import Queue, Queues
 
 from .fakes import Neighbour, NeighbourError, Stall
@@ -378,7 +380,11 @@ def test_a_commit_of_ours_alone_fails_when_it_cannot_be_published(manager, backe
     assert told.of(Event.ADDED) == []
 
 
-def test_a_lost_answer_to_a_publish_that_was_the_commit_is_looked_for(manager, backend, other_backend):
+@pytest.mark.parametrize("capabilities", [{"durable", "shared"}, {"certain"}], ids=["uncertain", "certain"])
+def test_a_lost_answer_to_a_publish_that_was_the_commit_is_looked_for(
+    manager, backend, other_backend, monkeypatch, capabilities
+):
+    monkeypatch.setattr(backend, "capabilities", frozenset(capabilities))
     ids = [add("/x", transaction_manager=manager), add("/x", queue="other", transaction_manager=manager)]
     publish = backend.publish
 
@@ -391,6 +397,22 @@ def test_a_lost_answer_to_a_publish_that_was_the_commit_is_looked_for(manager, b
     manager.commit()
 
     assert [backend.state(ids[0]), other_backend.state(ids[1])] == ["ready", "ready"]
+
+
+def test_a_publish_that_comes_when_the_commit_has_failed_finds_its_task_discarded(manager, backend, monkeypatch):
+    monkeypatch.setattr(backend, "capabilities", frozenset({"durable", "shared"}))
+    task_id = add("/x", transaction_manager=manager)
+    backend.failures["publish"] = down()
+    sent = []
+    backend.before["publish"] = lambda timeout: sent.append(backend.get(task_id))
+    with pytest.raises(BackendUnavailableError, match="no answer"):
+        manager.commit()
+    backend.failures.clear()
+    LocalQueue.publish(backend, sent, BUDGET_SECONDS)
+
+    assert backend.verbs()[:3] == ["stage", "publish", "discard"]
+    assert backend.timeouts[2] <= ASK_SECONDS
+    assert backend.state(task_id) is None
 
 
 def test_an_interrupt_before_a_publish_that_is_the_commit_discards(manager, site, backend, other_backend):

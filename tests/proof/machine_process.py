@@ -65,6 +65,9 @@ class Guarded:
     def publish(self, records, timeout):
         self._do("publish", lambda: self.backend.publish(records, timeout))
 
+    def publish_in_time(self, records, max_age, timeout):
+        self._do("publish", lambda: self.backend.publish_in_time(records, max_age, timeout))
+
     def deliver(self, records, timeout):
         self._do("deliver", lambda: self.backend.deliver(records, timeout))
 

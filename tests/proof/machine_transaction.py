@@ -174,7 +174,7 @@ class ModelledTransaction:
             (queue, records), *groups = groups
             if (yield from self._send(queue, records)):
                 self.owner.down.add(queue)
-                if not self._are_published(queue, records):
+                if not (yield from self._turn_out_published(queue, records)):
                     yield from self._retract("discard")
                     raise FailedError
                 self._redo(queue, records)
@@ -196,6 +196,14 @@ class ModelledTransaction:
     def _redo(self, queue, records):
         self.owner.redo[queue].update((record.id, record) for record in records)
         self.redone.add(queue)
+
+    def _turn_out_published(self, queue, records):
+        """Where the call may still be on its way, what it has not published by now is not to be published by it."""
+        if not self._is_certain:
+            first = [records[0].id]
+            if (yield from self._event(f"discard {queue}", lambda: self.models[queue].discard(first))):
+                return False
+        return self._are_published(queue, records)
 
     def _are_published(self, queue, records):
         unpublished = {None, State.GONE, State.STAGED, State.HELD}

@@ -123,6 +123,14 @@ MUTANTS = (
         "the answer was lost, the task runs nevertheless, as is true of every commit whose answer is lost.",
     ),
     Mutant(
+        "With nothing durable, a publish that was given up is carried out",
+        Rules(refuses_late_commits=False),
+        "PHANTOM",
+        "A server that stalls has calls waiting before its door, and carries them out when it goes on; by then the "
+        "request has failed. So a publish that is the commit says for how long its task may have been staged. The "
+        "server judges that by its own clock, which has said when that was, and refuses what comes too late.",
+    ),
+    Mutant(
         "The number of the attempt is the token of a claim",
         Rules(claim_number_is_token=False),
         "STALE",

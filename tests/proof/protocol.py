@@ -50,6 +50,7 @@ class Task(NamedTuple):
     holder: int = -1  # the consumer that made the newest claim
     has_run: bool = False
     may_run_twice: bool = False  # a consumer lapsed or died with it
+    is_on_its_way: bool = False  # with nothing durable: a publish that its owner has given up
     fault: str = ""
 
     @property
@@ -71,8 +72,9 @@ class Rules:
     leaves_staged_after_vote: bool = True  # an abort after our vote says nothing of what a neighbour did before it
     publish_upserts: bool = True  # whatever became of the staged record; otherwise staged to ready and nothing else
     remembers_gone: bool = True  # a late publish cannot raise what is over
-    looks_when_alone: bool = True  # nothing durable joined: a publish that finds its task gone raises
+    looks_when_alone: bool = True  # nothing durable joined: a publish that finds its task missing raises
     raises_when_alone: bool = True  # nothing durable joined: a publish that fails raises; there is no "later"
+    refuses_late_commits: bool = True  # nothing durable joined: the store carries out nothing that was given up
     presumes: str = ""  # "commit" or "abort" of whatever is held, in place of asking a witness
     asks_again: bool = True  # a no is none while the transaction may still commit
     waits_for_messages: bool = True  # a dead client's commit may still land; a FileStorage dies with its process
@@ -147,14 +149,17 @@ def publish(rules: Rules, task: Task) -> Iterator[Step]:
         yield "publishes", published  # who cannot reach the store does it later: an owner that stands still here
         yield "publishes, and the answer is lost", published._replace(next_step="publish")
         return
-    is_gone = published.store not in ("ready", "running", "done")
-    if is_gone and rules.looks_when_alone and task.storage == "open":
-        yield "finds its task gone, and raises", task._replace(next_step="failed", storage="aborted")
+    is_missing = task.store in ("gone", "wiped")
+    if is_missing and rules.looks_when_alone and task.storage == "open":
+        yield "finds its task missing, and raises", task._replace(next_step="failed", storage="aborted")
     else:
         yield "publishes", published._replace(storage="committed")
         yield "publishes, loses the answer, and raises", published._replace(storage="committed", next_step="discard")
     if rules.raises_when_alone:
-        yield "cannot reach the store, and raises", task._replace(next_step="discard", storage="aborted")
+        given_up = task._replace(next_step="discard", storage="aborted")
+        yield "cannot reach the store, and raises", given_up
+        if not rules.refuses_late_commits:
+            yield "gives up a publish that is on its way, and raises", given_up._replace(is_on_its_way=True)
     else:
         yield "cannot reach the store, and answers all the same", task._replace(storage="committed")
 
@@ -225,6 +230,9 @@ def world_steps(rules: Rules, task: Task) -> Iterator[Step]:
         yield "the queue's server fails over, and has forgotten what was staged", task._replace(store="wiped")
     if task.store == "done":
         yield "what is done was kept long enough", task._replace(store="gone" if rules.remembers_gone else "absent")
+    if task.is_on_its_way:
+        arrived = task._replace(store=published_store(rules, task.store), is_on_its_way=False)
+        yield "the publish that was on its way is carried out", arrived
     if task.row == "uncommitted":
         yield "the SQL server ends the connection", task._replace(row="rolled back")
     if task.storage == "sent":
@@ -347,7 +355,8 @@ def reduced(task: Task) -> Task:
     Nobody is asked about a task that is not held, and none becomes held again once its owner is over. Then all that
     counts of its transaction is whether it committed.
     """
-    if task.next_step not in OVER or task.store in ("staged", "held") or task.storage == "sent":
+    may_change = task.store in ("staged", "held") or task.storage == "sent" or task.is_on_its_way
+    if task.next_step not in OVER or may_change:
         return task
     next_step = task.next_step if task.store == "wiped" else "ended"
     return task._replace(

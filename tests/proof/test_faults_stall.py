@@ -1,6 +1,7 @@
 """A server that stalls: who adds waits two seconds at most, once, and nobody else waits, whoever holds which lock."""
 
 import contextlib
+import functools
 import statistics
 import threading
 import time
@@ -13,7 +14,7 @@ from persistent.mapping import PersistentMapping
 from ZODB.FileStorage import FileStorage
 
 import taskqueue
-from taskqueue import configure, witnesses
+from taskqueue import configure, failpoints, witnesses
 from taskqueue.keeper import process_keeper
 from taskqueue.producer.datamanager import TaskDataManager
 from taskqueue.transactions import TransactionMiddleware
@@ -28,6 +29,7 @@ RISE_SECONDS = 0.05 if LONG else 1.0  # behind a lock it would be two; the short
 OUTAGES = 5 if LONG else 1
 LONG_STALL_SECONDS = 30.0
 QUIET_SECONDS = 2.0 if LONG else 1.0
+COMMITTERS = ("first", "second", "third", "fourth", "fifth", "sixth")
 WRITERS = ("neighbour", "both", "none", "next")  # each has an object of its own: there are no conflicts
 
 
@@ -71,6 +73,8 @@ class Site:
         configuration = configure.read_keywords({"default": queue}, {"default": {"consume": "no"}})
         self._filter = TaskQueueFilter(self._opened, configuration=configuration, program="proof")
         self.close = self._filter.installation.close
+        self.backend = self._filter.installation.queues["default"].backend
+        self.ids = {}  # of the tasks that were added, by the name of the request
 
     def request(self, name, *does):
         """Whether it succeeded, and the seconds that it took."""
@@ -94,7 +98,7 @@ class Site:
             connection = environ["proof.opened"].enter_context(contextlib.closing(self._db.open(environ["tm.manager"])))
             connection.root()[environ["PATH_INFO"][1:]]["does"] = does
         if "add" in does:
-            taskqueue.add("/task")
+            self.ids[environ["PATH_INFO"][1:]] = taskqueue.add("/task")
         start_response("200 OK", [])
         return [b""]
 
@@ -224,6 +228,45 @@ def test_a_server_that_stalls_holds_up_no_commit_of_the_zodb(behind, db, say):
     if LONG:
         assert len(later) > 1000
         assert p99(later) - p99(before) < RISE_SECONDS
+
+
+@pytest.fixture
+def server(request):
+    """A server, the options of a queue on it, and what has all of its processes stand still."""
+    with contextlib.ExitStack() as stack:
+        if request.param == "redis":
+            from ..backends.redis_server import Server
+
+            server = stack.enter_context(Server())
+            yield server, {"type": "redis", **server.address}, server.stop_still
+        else:
+            from ..backends.postgresql_server import new_database, shared_server
+
+            server = shared_server()
+            options = {"type": "postgresql", "url": stack.enter_context(new_database(server))}
+            yield server, options, server.stop_still_with_all
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("server", ["redis", "postgresql"], indirect=True)
+def test_what_a_server_carries_out_after_a_stall_is_no_commit_of_who_has_given_up(server, say):
+    """It falls silent when some have staged and the next thing that each of them does is its commit."""
+    server, options, stop_still = server
+    ready = threading.Barrier(len(COMMITTERS), action=stop_still)
+    site = Site(None, options)
+    with contextlib.closing(site):
+        wait_until(site.is_up, "the queue does not come up")
+        with failpoints.armed("finish.begun", lambda: ready.wait(DEADLINE)):
+            try:
+                answers, _, _ = side_by_side(*(functools.partial(site.request, name, "add") for name in COMMITTERS))
+            finally:
+                server.go_on()
+        wait_until(site.is_up, "the queue does not come up again")
+        wait_until(lambda: not site.backend.staged(), "what failed is not discarded")
+        found = {name: site.backend.get(site.ids[name]) for name in COMMITTERS}
+    say(f"{options['type']}: {len(COMMITTERS)} commits to a server that stalls, {answers[0][0]!r}")
+    assert [status for status, _ in answers if status == "200 OK"] == []
+    assert [record for record in found.values() if record is not None] == []
 
 
 @pytest.mark.skipif(not LONG, reason="TASKQUEUE_PROOF=long runs it")

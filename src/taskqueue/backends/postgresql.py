@@ -110,26 +110,46 @@ class PostgreSQLQueue(TaskQueue):
         is_told = False
         for first in range(0, len(records), PORTION):
             is_told = self._publish({record.id: record for record in records[first : first + PORTION]}, deadline)
-        if is_told:
-            self._hints.give()
+        self._notify_unless(is_told)
+
+    def publish_in_time(self, records: Sequence[Record], max_age: float, timeout: float) -> None:
+        deadline = Deadline(timeout)
+        ids = storable(record.id for record in records[:PORTION])
+        is_told, ((is_in_time,),) = self._run_with_hint(
+            (statements.PUBLISH_IN_TIME, {"ids": ids, "max_age": max_age}), deadline
+        )
+        if not is_in_time:
+            raise rules.too_late(self.name)
+        if len(records) > PORTION:
+            self.publish(records[PORTION:], deadline.remaining())
         else:
-            self.notify()
+            self._notify_unless(is_told)
 
     def _publish(self, by_id: Mapping[str, Record], deadline: Deadline) -> bool:
         """Publish by their ids what is staged; the bodies travel only for what is not stored. Tells whether others were
-        given a hint of all of it: one that comes alone travels with what it tells of."""
-        hint: Sequence[Call] = ()
-        if self._link.pool.crier.may_cry_at_once():
-            hint = [(statements.HINT, self._cry.parameters())]
-        staged: Call = (statements.PUBLISH_STAGED, {"ids": storable(by_id)})
-        (published,) = self._link.run_all([staged], deadline.remaining(), repeat=True, afterwards=hint)
+        given a hint of all of it."""
+        is_told, published = self._run_with_hint((statements.PUBLISH_STAGED, {"ids": storable(by_id)}), deadline)
         left = by_id.keys() - _ids(published)
         if not left:
-            return bool(hint)
+            return is_told
         left -= self._publish_new([by_id[task_id] for task_id in left], deadline)
         if left and self._forget_old(left, deadline):
             self._publish_new([by_id[task_id] for task_id in left], deadline)
         return False
+
+    def _run_with_hint(self, call: Call, deadline: Deadline) -> tuple[bool, list[tuple[Any, ...]]]:
+        """A hint that comes alone travels with what it tells of. Returns whether it did, and the rows."""
+        hint: Sequence[Call] = ()
+        if self._link.pool.crier.may_cry_at_once():
+            hint = [(statements.HINT, self._cry.parameters())]
+        (rows,) = self._link.run_all([call], deadline.remaining(), repeat=True, afterwards=hint)
+        return bool(hint), rows
+
+    def _notify_unless(self, is_told: bool) -> None:
+        if is_told:
+            self._hints.give()
+        else:
+            self.notify()
 
     def _publish_new(self, records: Sequence[Record], deadline: Deadline) -> set[str]:
         if not records:

@@ -149,6 +149,13 @@ class RedisQueue(TaskQueue):
             arguments = redis_records.new_records(records)
             self._run("publish", *arguments, timeout=deadline.remaining(), repeat=True)
 
+    def publish_in_time(self, records: Sequence[Record], max_age: float, timeout: float) -> None:
+        deadline = Deadline(timeout)
+        ids = encode_ids(record.id for record in records[:PORTION])
+        if not self._run("publish_in_time", max_age, *ids, timeout=deadline.remaining(), repeat=True):
+            raise rules.too_late(self.name)
+        self.publish(records[PORTION:], deadline.remaining())
+
     def now(self, timeout: float) -> float:
         return self._read(float, self._run("clock", timeout=timeout, repeat=True))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..errors import QueueFullError
+from ..errors import BackendUnavailableError, QueueFullError
 from ..interfaces import CLAIM_BYTES_LIMIT, Record
 from ..record import TRANSITIONS, Outcome, State, encode_part
 
@@ -44,6 +44,14 @@ def refuse_over_limit(name: str, waiting: int, length_limit: int) -> None:
             f"queue {name!r} is full: its length_limit is {length_limit} tasks; let a consumer work them off, "
             "or raise the limit"
         )
+
+
+def too_late(name: str) -> BackendUnavailableError:
+    """What is raised where a commit came so late that its sender may have given it up."""
+    return BackendUnavailableError(
+        f"queue {name!r}: its store has stood still for too long, or has lost what was staged; nothing was added, "
+        "try again later"
+    )
 
 
 def published_state(due: float, now: float) -> State:

@@ -23,6 +23,7 @@ import secrets
 import time
 from collections.abc import Iterable
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from transaction.interfaces import IDataManagerSavepoint, ISavepointDataManager
@@ -49,6 +50,7 @@ from .handing_over import (
     is_durable,
     joins,
     publish,
+    publish_in_time,
     redo,
     report,
     see_that_they_are_there,
@@ -82,6 +84,7 @@ class TaskDataManager:
         self._entries: list[Entry] = []
         self._sent: set[str] = set()  # ids that may be staged: noted before each call, since a lost answer says nothing
         self._staged: set[str] = set()
+        self._staged_at: dict[int, float] = {}  # when a queue has last confirmed that, monotonic
         self._hook_was_called = False
         self._hook_rounds = 0
         self._has_begun = False  # to commit; neighbours may have voted
@@ -268,6 +271,7 @@ class TaskDataManager:
                 raise
             reach("stage.sent")
             self._staged.update(ids)
+            self._staged_at[id(queue)] = time.monotonic()
 
     def _deliver(self, queue: Queue, records: list[Record]) -> None:
         """With nothing left to do behind our vote, this is the commit."""
@@ -307,7 +311,8 @@ class TaskDataManager:
         groups = grouped(entries)
         for queue, records in groups[:1]:
             try:
-                interrupt = commit_by(publish, queue, records, self._budget)
+                commit = partial(publish_in_time, staged_at=self._staged_at.get(id(queue), time.monotonic()))
+                interrupt = commit_by(commit, queue, records, self._budget)
             except BaseException:
                 self._discard(entries)
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from ..errors import BackendError, BackendUnavailableError
@@ -10,6 +11,8 @@ from ..keeper import process_keeper
 from ..queues import Queue
 from ..record import State
 from .budget import Budget, SpentError
+
+ASK_SECONDS = 2.0  # that a request waits to learn what became of its commit, when the answer was lost
 
 
 def joins(queue: Queue) -> bool:
@@ -35,6 +38,15 @@ def publish(queue: Queue, records: list[Record], budget: Budget) -> None:
     process_keeper().refuse_if_down(queue)
     with budget as seconds_left:
         queue.backend.publish(records, seconds_left())
+
+
+def publish_in_time(queue: Queue, records: list[Record], budget: Budget, staged_at: float) -> None:
+    """Make runnable what the store confirmed at ``staged_at``, monotonic, as staged; once there is no time left, the
+    store does not either. Lets out what the backend raises."""
+    process_keeper().refuse_if_down(queue)
+    with budget as seconds_left:
+        timeout = seconds_left()
+        queue.backend.publish_in_time(records, time.monotonic() + timeout - staged_at, timeout)
 
 
 def deliver(queue: Queue, records: list[Record], budget: Budget) -> None:
@@ -81,9 +93,16 @@ def decide(queue: Queue, records: list[Record], verdict: Verdict, budget: Budget
 
 
 def is_published(queue: Queue, records: list[Record]) -> bool:
-    """Whether the store has begun to publish them. One that cannot be asked has not."""
+    """Whether the store has begun to publish them. One that cannot be asked has not.
+
+    Where a call may still be on its way, the first is discarded first. That waits for whatever has begun, and nothing
+    comes of what begins later, so that the answer is final.
+    """
+    first = records[0].id
     try:
-        found = queue.backend.get(records[0].id)
+        if not is_certain(queue):
+            queue.backend.discard([first], ASK_SECONDS)
+        found = queue.backend.get(first)
     except Exception:  # noqa: BLE001  # whatever it raises, nothing is known
         return False
     return found is not None and found.state not in (State.STAGED.value, State.HELD.value)

@@ -56,6 +56,11 @@ def publish(queue, *records):
     return records[0].id
 
 
+def publish_in_time(queue, *ids, max_age=TIMEOUT):
+    """Publish what is staged, unless that was longer ago."""
+    queue.publish_in_time([record(id=task_id) for task_id in ids], max_age, TIMEOUT)
+
+
 def claim(queue, wanted=1, *, owner_id=OWNER, consumer=CONSUMER, alone=False):
     """Claim up to so many; returns the records."""
     return queue.exchange(owner_id, consumer, (), wanted, alone).claimed

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from ...interfaces import Settlement
-from .making import CONSUMER, OTHER, OWNER, beat, claim_one, hand_in, publish, record, run, stage
+from .making import CONSUMER, OTHER, OWNER, beat, claim_one, hand_in, publish, publish_in_time, record, run, stage
 
 DEADLINE = 20.0
 SHORT = 0.1
@@ -51,12 +51,25 @@ class Waiting:
 
     @pytest.mark.parametrize(
         "what",
-        ["wake", "publish", "settle", "resume", "requeue", "retry", "give back", "release", "reclaim", "promote"],
+        [
+            "wake",
+            "publish",
+            "publish in time",
+            "settle",
+            "resume",
+            "requeue",
+            "retry",
+            "give back",
+            "release",
+            "reclaim",
+            "promote",
+        ],
     )
     def test_who_waits_is_woken(self, queue, clock, what):
         acts = {
             "wake": lambda: queue.wake,
             "publish": lambda: lambda: publish(queue, record()),
+            "publish in time": lambda: self._prepared(stage(queue, record()), lambda i: publish_in_time(queue, i)),
             "settle": lambda: self._prepared(stage(queue, record()), lambda i: queue.settle([i], "publish")),
             "resume": lambda: queue.resume,
             "requeue": lambda: self._prepared(run(queue, "dead"), lambda i: queue.requeue([i])),

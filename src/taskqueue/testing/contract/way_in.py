@@ -2,7 +2,7 @@
 
 import pytest
 
-from ...errors import QueueFullError
+from ...errors import BackendUnavailableError, QueueFullError
 from ...interfaces import ITaskQueue
 from .making import (
     ENVELOPE,
@@ -14,6 +14,7 @@ from .making import (
     claim_one,
     hand_in,
     publish,
+    publish_in_time,
     record,
     run,
     stage,
@@ -32,6 +33,13 @@ class WayIn:
     def certain(self, queue):
         """A queue that knows what became of a call that fails."""
         return _must_be_certain(queue)
+
+    @pytest.fixture
+    def uncertain(self, queue):
+        """A queue that may carry out a call when its caller has given it up."""
+        if "certain" in queue.capabilities:
+            pytest.skip("no call of a queue that is certain comes too late")
+        return queue
 
     def test_the_class_keeps_the_interface(self, queue):
         from zope.interface.verify import verifyObject
@@ -177,6 +185,70 @@ class WayIn:
         queue.settle([given.id], "hold")
         publish(queue, given)
         assert state_of(queue, given.id) == "ready"
+
+    # ---- publish in time ----
+
+    def test_what_is_published_in_time_can_be_claimed(self, queue, clock):
+        later = clock() + 100
+        ready, scheduled = stage(queue, record()), stage(queue, record(due=later))
+        publish_in_time(queue, ready, scheduled)
+        found = queue.get(ready)
+        assert (found.state, found.owner, found.envelope) == ("ready", "", b"")
+        assert found.staged_at <= found.published_at <= clock()
+        assert state_of(queue, scheduled) == "scheduled"
+        assert [each.id for each in claim(queue, 10)] == [ready]
+
+    def test_what_is_held_can_be_published_in_time(self, queue):
+        task_id = stage(queue, record())
+        queue.settle([task_id], "hold")
+        publish_in_time(queue, task_id)
+        assert state_of(queue, task_id) == "ready"
+
+    @pytest.mark.parametrize("end", ["done", "dead", "scheduled"])
+    def test_publishing_in_time_once_more_changes_nothing(self, queue, end):
+        task_id = run(queue, end, delay=100)
+        before = queue.get(task_id)
+        publish_in_time(queue, task_id, max_age=0.0)
+        assert queue.get(task_id) == before
+
+    def test_very_many_are_published_in_time(self, queue):
+        records = [record() for _ in range(1001)]
+        stage(queue, *records)
+        queue.publish_in_time(records, TIMEOUT, TIMEOUT)
+        assert queue.counts().states["ready"] == len(records)
+
+    @pytest.mark.parametrize("age", [1.5, HOUR])
+    def test_what_was_staged_for_too_long_is_not_published_in_time(self, uncertain, clock, age):
+        staged, held = stage(uncertain, record()), stage(uncertain, record())
+        uncertain.settle([held], "hold")
+        published = publish(uncertain, record())
+        clock.advance(age)
+        with pytest.raises(BackendUnavailableError, match="nothing was added, try again"):
+            publish_in_time(uncertain, published, staged, held, max_age=1.0)
+        assert (state_of(uncertain, staged), state_of(uncertain, held)) == ("staged", "held")
+
+    @pytest.mark.parametrize("reverse", [False, True])
+    def test_the_newest_says_how_long_they_have_been_staged(self, uncertain, clock, reverse):
+        first = stage(uncertain, record())
+        clock.advance(1.5)
+        ids = [first, stage(uncertain, record())]
+        publish_in_time(uncertain, *(reversed(ids) if reverse else ids), max_age=1.0)
+        assert {state_of(uncertain, task_id) for task_id in ids} == {"ready"}
+
+    def test_what_the_store_has_lost_is_not_published_in_time(self, uncertain):
+        staged = stage(uncertain, record())
+        lost = record()
+        with pytest.raises(BackendUnavailableError):
+            publish_in_time(uncertain, staged, lost.id)
+        assert (state_of(uncertain, staged), uncertain.get(lost.id)) == ("staged", None)
+
+    def test_what_was_discarded_is_not_published_in_time(self, queue):
+        kept, discarded = stage(queue, record()), stage(queue, record())
+        queue.discard([discarded], TIMEOUT)
+        publish_in_time(queue, kept, discarded)
+        assert (state_of(queue, kept), queue.get(discarded)) == ("ready", None)
+
+    # ---- gone ----
 
     @pytest.mark.parametrize("how", ["discard", "settle", "delete", "purge", "prune"])
     def test_what_is_gone_stays_gone_for_an_hour(self, queue, clock, how):
