@@ -107,7 +107,7 @@ class Site:
 
     def stage(self, owner, queue="default", url="/work", envelope=(), **fields):
         record = self.encode(url, queue, **fields)
-        envelope = encode_part(Envelope(transaction_id="the-transaction", owner=owner, **dict(envelope)))
+        envelope = encode_part(Envelope(**{"transaction_id": "the-transaction", "owner": owner, **dict(envelope)}))
         self.backend(queue).stage([record], envelope, owner, 5)
         return record.id
 

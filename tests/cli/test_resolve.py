@@ -87,6 +87,9 @@ def test_a_task_that_is_not_held_stays_as_it_is(run, site):
         (["x"], "takes ids of tasks together with --publish or --discard, or neither"),
         (["x", "--publish", "--discard"], "not allowed with argument --publish"),
         (["--publish"], "takes ids of tasks together with --publish or --discard, or neither"),
+        (["--all"], "in place of ids --all, or --transaction ID"),
+        (["x", "--all", "--publish"], "takes ids of tasks, --all or --transaction, one of them"),
+        (["--all", "--transaction", "x", "--publish"], "not allowed with argument --all"),
     ],
 )
 def test_resolve_takes_ids_and_one_verdict(run, site, arguments, complaint):
@@ -110,7 +113,8 @@ def test_what_is_held_is_shown_with_all_that_is_known(run, site):
     assert "by a-host, pid " in ran.out
     assert "in transaction the-transaction" in ran.out
     assert "nothing is known of its transaction" in ran.out
-    assert ran.complaint == f"decide with: taskqueue resolve {site.ini} ID --publish, or --discard"
+    decide = f"decide with: taskqueue resolve {site.ini} ID --publish, or --discard"
+    assert ran.complaint == f"{decide}; --all in place of ID takes all"
 
 
 def test_all_held_tasks_of_all_queues_are_in_the_document(run, site):
@@ -169,3 +173,64 @@ def test_a_witness_that_cannot_be_had_is_one_line(run, make_site):
     ran = run("resolve", site.ini)
     assert ran.status == 2
     assert "[taskqueue:default] witness: no_such_module:witness cannot be had: ModuleNotFoundError" in ran.complaint
+
+
+# ---- many at once ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("verdict", "state"), [("publish", "ready"), ("discard", None)])
+def test_all_that_is_held_is_decided_at_once(run, site, verdict, state):
+    held = {"default": [site.hold() for _ in range(3)], "mail": [site.hold("mail")]}
+    staged = site.stage(site.owner())
+    ran = run("resolve", site.ini, "--all", f"--{verdict}", "--yes", "--json")
+    assert ran.status == 0
+    assert sorted(ran.document["resolved"]) == sorted(held["default"] + held["mail"])
+    assert {site.state(task_id, queue) for queue, ids in held.items() for task_id in ids} == {state}
+    assert site.state(staged) == "staged"
+
+
+def test_those_of_one_queue_are_decided_at_once(run, site):
+    mail, other = site.hold("mail"), site.hold()
+    assert run("resolve", site.ini, "--all", "--discard", "-y", "-q", "mail").status == 0
+    assert (site.state(mail, "mail"), site.state(other)) == (None, "held")
+
+
+def test_those_of_one_transaction_are_decided_at_once(run, site):
+    ids = [site.hold(), site.hold(), site.hold("mail")]
+    other = site.hold(envelope={"transaction_id": "another"})
+    ran = run("resolve", site.ini, "--transaction", "the-transaction", "--publish")
+    assert ran == (0, "".join(f"resolved {task_id}\n" for task_id in ids), "")
+    assert site.state(other) == "held"
+
+
+def test_a_transaction_of_which_nothing_is_held_is_told(run, site):
+    site.hold()
+    ran = run("resolve", site.ini, "--transaction", "the-trans", "--publish")
+    assert (ran.status, ran.complaint) == (
+        1,
+        "nothing is held of transaction 'the-trans'; its id is given in full",
+    )
+
+
+def test_where_nothing_is_held_all_of_it_is_decided(run, site):
+    assert run("resolve", site.ini, "--all", "--discard") == (0, "nothing is held\n", "")
+
+
+def test_who_decides_over_all_is_asked(run, site):
+    task_id = site.hold()
+    ran = run("resolve", site.ini, "--all", "--discard")
+    assert (ran.status, ran.complaint) == (
+        2,
+        "resolve: asks before it decides over all, and there is no terminal to ask on; add --yes",
+    )
+    assert site.state(task_id) == "held"
+
+
+@pytest.mark.parametrize(("typed", "status", "state"), [("y\n", 0, None), ("\n", 1, "held")])
+def test_the_answer_decides(run, site, answer, typed, status, state):
+    task_id = site.hold()
+    answer(typed)
+    ran = run("resolve", site.ini, "--all", "--discard")
+    assert ran.status == status
+    assert "taskqueue: 1 task held, in default, mail\nDiscard them all? [y/N] " in ran.err
+    assert site.state(task_id) == state

@@ -262,3 +262,41 @@ def test_a_local_queue_is_left_out_beside_one_that_can_be_reached(run, make_site
     ran = run("list", site.ini)
     assert ran.status == 0
     assert ran.complaint.startswith("left out: queue 'mail' is local")
+
+
+@pytest.fixture
+def broken(make_site):
+    """A site one of whose two stores cannot be read, with a dead task in the other."""
+    site = make_site()
+    (site.folder / "default.db").write_text("not a database")
+    site.dead = site.finish("dead", "mail")
+    return site
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["list"], "0199"),
+        (["retry", "--dead"], "retried"),
+        (["purge", "--dead", "--yes"], "mail: 1 task deleted"),
+        (["pause", "--all"], "paused mail"),
+        (["resolve"], "nothing is held"),
+    ],
+)
+def test_what_cannot_be_asked_is_left_out_beside_what_can_and_told(run, broken, arguments, told):
+    verb, *others = arguments
+    ran = run(verb, broken.ini, *others)
+    assert ran.status == 1
+    assert (broken.dead if verb == "list" else told) in ran.out
+    assert ran.err.startswith(f"taskqueue: left out: queue 'default': {broken.folder}/default.db")
+
+
+@pytest.mark.parametrize("verb", ["show", "retry"])
+def test_a_task_is_found_beside_a_store_that_cannot_be_asked(run, broken, verb):
+    assert run(verb, broken.ini, broken.dead).status == 0
+
+
+def test_a_queue_that_cannot_be_asked_and_was_named_is_told_alone(run, broken):
+    ran = run("list", broken.ini, "--queue", "default")
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.complaint.startswith(f"{broken.folder}/default.db")

@@ -173,9 +173,8 @@ def run_purge(arguments: argparse.Namespace, screen: Screen) -> int:
     queues = open_target(arguments.target).reach(arguments.queue, screen)
     states = list(dict.fromkeys(arguments.state or PURGED_BY_DEFAULT))
     if not arguments.yes:
-        if sys.stdin is None or not sys.stdin.isatty():
-            raise UsageError("purge: asks before it deletes, and there is no terminal to ask on; add --yes")
-        if not _agreed(screen, queues, states):
+        told = (f"{queue.name}: {_counts_in_words(queue, states)}" for queue in queues)
+        if not agreed(screen, "purge", "deletes", told, "Delete them all?"):
             screen.note("nothing was deleted")
             return FAILED
     purged = {queue.name: queue.backend.purge(states) for queue in queues}
@@ -185,11 +184,18 @@ def run_purge(arguments: argparse.Namespace, screen: Screen) -> int:
     return OK
 
 
-def _agreed(screen: Screen, queues: Sequence[Queue], states: Sequence[str]) -> bool:
-    for queue in queues:
-        counts = queue.backend.counts().states
-        screen.note(f"{queue.name}: " + ", ".join(f"{counts.get(state, 0)} {state}" for state in states))
-    sys.stderr.write("Delete them all? [y/N] ")
+def _counts_in_words(queue: Queue, states: Sequence[str]) -> str:
+    counts = queue.backend.counts().states
+    return ", ".join(f"{counts.get(state, 0)} {state}" for state in states)
+
+
+def agreed(screen: Screen, verb: str, does: str, told: Iterable[str], question: str) -> bool:
+    """Tell what it is about, and ask whether to go on."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(f"{verb}: asks before it {does}, and there is no terminal to ask on; add --yes")
+    for line in told:
+        screen.note(line)
+    sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

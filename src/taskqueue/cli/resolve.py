@@ -14,10 +14,10 @@ from ..interfaces import OwnerStatus, Record
 from ..queues import Queue
 from ..record import Envelope, decode_envelope
 from . import describe
-from .mend import UNDECIDED, change_ids, ids_argument, report
-from .screen import Screen, age, iso
+from .mend import UNDECIDED, agreed, change_ids, ids_argument, report
+from .screen import Screen, age, counted, iso
 from .target import PAGE_SIZE, Target, open_target
-from .verb import FAILED, OK, UsageError, Verb
+from .verb import FAILED, OK, FailedError, UsageError, Verb
 
 ASKING_SECONDS = 5.0
 
@@ -31,19 +31,37 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     verdict.add_argument(
         "--discard", dest="verdict", action="store_const", const="discard", help="it did not commit: forget them"
     )
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--all", action="store_true", help="all that are held, in place of ids; asks first")
+    chosen.add_argument("--transaction", metavar="ID", help="those of one transaction, in place of ids")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
 def run_resolve(arguments: argparse.Namespace, screen: Screen) -> int:
     """Show what is held, or decide it."""
-    if bool(arguments.ids) != bool(arguments.verdict):
+    chosen = [arguments.ids, arguments.all, arguments.transaction]
+    if sum(map(bool, chosen)) > 1:
+        raise UsageError("resolve: takes ids of tasks, --all or --transaction, one of them")
+    if any(chosen) != bool(arguments.verdict):
         raise UsageError(
-            "resolve: takes ids of tasks together with --publish or --discard, or neither, to show what is held"
+            "resolve: takes ids of tasks together with --publish or --discard, or neither, to show what is held; "
+            "in place of ids --all, or --transaction ID"
         )
     target = open_target(arguments.target)
     queues = target.reach(arguments.queue, screen, may_be_empty=not arguments.ids)
     owners = {queue.name: {each.owner.id: each for each in queue.backend.owners()} for queue in queues}
-    if not arguments.ids:
+    if not any(chosen):
         return _show(target, queues, owners, screen)
+    ids = arguments.ids or _chosen(queues, arguments.transaction)
+    if arguments.transaction and not ids:
+        raise FailedError(f"nothing is held of transaction {arguments.transaction!r}; its id is given in full")
+    if arguments.all and not arguments.yes and ids:
+        told = [f"{counted(len(ids), 'task')} held, in {', '.join(queue.name for queue in queues)}"]
+        if not agreed(screen, "resolve", "decides over all", told, f"{arguments.verdict.capitalize()} them all?"):
+            screen.note("nothing was decided")
+            return FAILED
+    if not ids:
+        screen.line("nothing is held")
 
     def settle(queue: Queue, ids: Sequence[str]) -> Collection[str]:
         alive = {each for each, status in owners[queue.name].items() if status.alive}
@@ -51,10 +69,21 @@ def run_resolve(arguments: argparse.Namespace, screen: Screen) -> int:
         queue.backend.settle(undecided, arguments.verdict)
         return [task_id for task_id in undecided if _is_settled(queue.backend.get(task_id))]
 
-    return report(screen, "resolved", *change_ids(queues, arguments.ids, settle, _why_not_resolved))
+    return report(screen, "resolved", *change_ids(queues, ids, settle, _why_not_resolved))
 
 
 # ---- deciding ----------------------------------------------------------------------------------------------------
+
+
+def _chosen(queues: Sequence[Queue], transaction_id: str | None) -> list[str]:
+    """What is held, of one transaction or of all."""
+    found = []
+    for queue in queues:
+        for record in _in_doubt(queue):
+            envelope = _envelope(record)
+            if transaction_id is None or (envelope is not None and envelope.transaction_id == transaction_id):
+                found.append(record.id)
+    return found
 
 
 def _is_undecided(record: Record | None, alive: Collection[str]) -> bool:
@@ -84,7 +113,9 @@ def _show(target: Target, queues: Sequence[Queue], owners: dict[str, dict[str, O
     if not shown:
         screen.line("nothing is held")
         return OK
-    screen.note(f"decide with: taskqueue resolve {target.text} ID --publish, or --discard")
+    screen.note(
+        f"decide with: taskqueue resolve {target.text} ID --publish, or --discard; --all in place of ID takes all"
+    )
     return FAILED
 
 
@@ -150,6 +181,12 @@ VERBS = (
             "Without ids: what is held, since when, by whom, and what the witnesses say that the ini file names.\n"
             "The exit status is 1 when something is held. With ids: publish or discard them."
         ),
-        examples=("resolve app.ini", "resolve app.ini ID --publish", "resolve app.ini ID ID --discard"),
+        examples=(
+            "resolve app.ini",
+            "resolve app.ini ID --publish",
+            "resolve app.ini ID ID --discard",
+            "resolve app.ini --transaction ID --publish",
+            "resolve app.ini --all --discard --queue mail",
+        ),
     ),
 )

@@ -80,6 +80,7 @@ class Screen:
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
+        self.is_partial = False  # a store that was asked for could not be reached
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         self._has_colour = sys.stdout.isatty() and not plain
         self._has_progress = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

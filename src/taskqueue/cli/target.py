@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from paste.deploy import loadapp
 
 from ..configure import Configuration, Installation, read_ini
-from ..errors import ConfigurationError, UnknownQueueError
+from ..errors import BackendError, ConfigurationError, UnknownQueueError
 from ..interfaces import Migrating, Record
 from ..queues import Queue
 from ..wsgi import Lifecycle
@@ -32,6 +32,7 @@ INI_SUFFIXES = (".ini", ".cfg", ".conf")
 INNER_ATTRIBUTES = ("wsgi_app", "app", "application")  # where wrappers keep what they wrap
 MAXIMUM_DEPTH = 50
 PAGE_SIZE = 100
+NO_ID = "none"  # of any task: to ask for it shows whether a store answers
 NO_TABLES = "there are no tables yet; the first task, the first consumer, or taskqueue migrate, makes them"
 
 _opened: list[Installation] = []
@@ -58,18 +59,31 @@ class Target:
         return [queues[name]]
 
     def reach(self, name: str | None, screen: Screen, may_be_empty: bool = False) -> list[Queue]:
-        """Those of ``select`` whose store can be looked at from here. Raises FailedError when none can; where nothing
-        has been made yet, only unless that is as good as an empty queue."""
+        """Those of ``select`` whose store can be looked at from here; what is left out is told. Raises FailedError when
+        none can; where nothing has been made yet, only unless that is as good as an empty queue."""
         chosen = self.select(name)
         hidden = {queue.name: reason for queue in chosen if (reason := self.out_of_reach(queue)) is not None}
         reachable = [queue for queue in chosen if queue.name not in hidden]
-        missing = {queue.name: reason for queue in reachable if (reason := self.nothing_yet(queue)) is not None}
-        found = [queue for queue in reachable if queue.name not in missing]
-        reasons = [*hidden.values(), *missing.values()]
-        if not found and not (may_be_empty and missing):
+        silent: dict[str, str] = {}
+        missing: dict[str, str] = {}
+        for queue in reachable:
+            try:
+                reason = self.nothing_yet(queue)
+                if reason is not None:
+                    missing[queue.name] = reason
+                else:
+                    queue.backend.get(NO_ID)
+            except BackendError as error:
+                silent[queue.name] = str(error) or type(error).__name__
+        found = [queue for queue in reachable if queue.name not in silent and queue.name not in missing]
+        reasons = [*silent.values(), *hidden.values(), *missing.values()]
+        if not found and (silent or not (may_be_empty and missing)):
             raise FailedError(reasons[0] if reasons else f"{self.text}: no queue is configured")
-        for reason in (*(f"left out: {each}" for each in hidden.values()), *missing.values()):
-            screen.note(reason)
+        for each, reason in silent.items():
+            screen.note(f"left out: queue {each!r}: {reason}")
+        for line in (*(f"left out: {reason}" for reason in hidden.values()), *missing.values()):
+            screen.note(line)
+        screen.is_partial = bool(silent)
         return found
 
     def out_of_reach(self, queue: Queue) -> str | None:

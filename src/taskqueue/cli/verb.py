@@ -74,9 +74,13 @@ class Verb:
         return parser
 
     def __call__(self, arguments: Sequence[str]) -> int:
-        """Parse and run."""
+        """Parse and run. What goes by ids has found them all, or says which it has not; anything else is incomplete
+        without the stores that it could not reach."""
         parsed = self.parser().parse_intermixed_args(list(arguments))
-        return self.run(parsed, Screen(as_json=getattr(parsed, "json", False)))
+        screen = Screen(as_json=getattr(parsed, "json", False))
+        exit_status = self.run(parsed, screen)
+        by_id = getattr(parsed, "id", None) or getattr(parsed, "ids", None)
+        return FAILED if exit_status == OK and screen.is_partial and not by_id else exit_status
 
 
 def no_arguments(_parser: argparse.ArgumentParser) -> None:
