@@ -47,6 +47,10 @@ def test_queues_are_in_the_order_of_their_names_and_the_first_is_the_default() -
     assert len(found) == 3
 
 
+def test_a_queue_that_is_named_default_is_the_default_whatever_comes_before_it() -> None:
+    assert make_queues(batch=Shelf(), default=Shelf())[None].name == "default"
+
+
 def test_a_queue_is_found_by_its_name() -> None:
     found = make_queues(ant=Shelf(), bee=Shelf())
     assert found["bee"].name == "bee"

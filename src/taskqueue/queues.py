@@ -33,16 +33,16 @@ class Queue:
 
 
 class Queues(Mapping[str, Queue]):
-    """Queues by name; the alphabetically first is the default."""
+    """Queues by name. The one named "default" is what its name says, else the alphabetically first is."""
 
     def __init__(self, queues: Mapping[str, Queue]) -> None:
         self._queues = dict(sorted(queues.items()))
-        self._first = next(iter(self._queues.values()), None)
+        self._default = self._queues.get("default") or next(iter(self._queues.values()), None)
 
     def __getitem__(self, name: str | None) -> Queue:
-        """The queue of that name, the first for None. Raises UnknownQueueError."""
-        if name is None and self._first is not None:
-            return self._first
+        """The queue of that name, the default for None. Raises UnknownQueueError."""
+        if name is None and self._default is not None:
+            return self._default
         try:
             return self._queues[name]  # type: ignore[index]  # None without any queue is not found either
         except (KeyError, TypeError):

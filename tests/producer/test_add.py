@@ -50,7 +50,7 @@ def test_a_task_with_a_delay_waits_until_it_is_due(site, backend):
     assert backend.state(task_id) == "scheduled"
 
 
-def test_without_a_queue_the_alphabetically_first_is_taken(site, backend, other_backend):
+def test_without_a_queue_the_default_is_taken(site, backend, other_backend):
     task_id = add("/x")
     other_id = add("/x", queue="other")
     transaction.commit()

@@ -230,7 +230,7 @@ def _print(
     configuration = target.installation.configuration
     screen.line(("read from ", "faint"), configuration.source, ("; * differs from the default", "faint"))
     for queue in sorted(configuration.queues, key=lambda each: each.queue):
-        is_default = queue.queue == next(iter(target.installation.queues)) and len(configuration.queues) > 1
+        is_default = len(configuration.queues) > 1 and queue.queue == target.installation.queues[None].name
         _print_section(screen, f"queue {queue.queue}{' (default of add)' * is_default}", _queue_options(queue))
         error, words = reached[queue.queue]
         screen.line("    ", (f"not reachable: {error}", "red") if error is not None else (words, "green"))

@@ -45,7 +45,7 @@ def add(
     :param headers: added to the active request's, or in place of them; None removes one. bool becomes true or false.
     :param payload: bytes, or str as UTF-8, for POST, PUT and PATCH; without it the active request's body is copied with
         its Content-Type. None for none.
-    :param queue: its name; without it the alphabetically first.
+    :param queue: its name; without it the one named "default", or else the alphabetically first.
     :param delay: not before so many seconds, or a timedelta, from now.
     :param eta: not before this datetime, which must have a time zone.
     :param priority: higher ones run first.
