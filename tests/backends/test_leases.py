@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskqueue.backends.leases import UNKNOWN_OWNER_LEASE, Sight, Watch, decode_row
+from taskqueue.errors import BackendUnavailableError
 from taskqueue.interfaces import Owner
 
 LEASE = 60.0
@@ -77,6 +78,23 @@ def test_no_lease_lapses_because_nobody_could_look(gap):
     for _ in range(6):
         looker.look(sight({"a": row()}, {"a"}))
     assert looker.look(sight({"a": row()}, {"a"}), after=gap) == []
+
+
+def beat(watch, error=None):
+    with watch.beating():
+        if error is not None:
+            raise error
+
+
+def test_no_lease_lapses_while_this_process_cannot_beat_either():
+    looker, silent = Looker(), sight({"a": row()}, {"a"})
+    for _ in range(6):
+        looker.look(silent)
+    with pytest.raises(BackendUnavailableError):
+        beat(looker.watch, BackendUnavailableError("full"))
+    assert not any(looker.look(silent) for _ in range(100))
+    beat(looker.watch)
+    assert looker.looks_until_lapsed(silent) == LEASE - 30
 
 
 def test_who_looks_seldom_still_finds_the_dead():

@@ -1,5 +1,8 @@
 """The backend ``postgresql`` as a user who may do no more than the documents say."""
 
+import itertools
+import types
+
 import pytest
 
 from taskqueue.backends import postgresql_server
@@ -94,3 +97,21 @@ def test_a_snapshot_that_another_user_keeps_is_told_of(queue, postgresql, databa
             return any("a transaction is open in it" in each for each in queue.warnings())
 
         wait_until(is_told)
+
+
+def test_no_lease_lapses_while_nobody_may_renew_any(queue, postgresql, database, role, monkeypatch):
+    clock = itertools.count(1000.0, 5.0)
+    monkeypatch.setattr(
+        "taskqueue.backends.postgresql_owners.time", types.SimpleNamespace(monotonic=lambda: next(clock))
+    )
+    beat(queue, OTHER)
+    publish(queue, record())
+    running = claim_one(queue, owner_id=OTHER)
+    postgresql.ask(f"REVOKE INSERT, UPDATE ON taskqueue_owner FROM {role}", database=database)
+    with pytest.raises(BackendUnavailableError, match="lacks a right"):
+        beat(queue)
+    assert {queue.reclaim(3).owners for _ in range(30)} == {()}
+    postgresql.ask(f"GRANT INSERT, UPDATE ON taskqueue_owner TO {role}", database=database)
+    beat(queue)
+    assert {queue.reclaim(3).owners for _ in range(4)} == {()}
+    assert state_of(queue, running.id) == "running"

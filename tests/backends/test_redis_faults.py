@@ -1,9 +1,11 @@
 """The backend ``redis`` when its server refuses: one error of one line says what to do, and it goes on by itself."""
 
 import contextlib
+import itertools
 import socket
 import threading
 import time
+import types
 
 import pytest
 
@@ -12,7 +14,7 @@ from taskqueue.backends.redis_faults import LostError, explain
 from taskqueue.errors import BackendUnavailableError
 
 from ..serving import wait_until
-from .making import CONSUMER, OWNER, beat, claim, claim_one, hand_in, publish, record, stage, state_of
+from .making import CONSUMER, OTHER, OWNER, beat, claim, claim_one, hand_in, publish, record, stage, state_of
 from .redis_server import DEADLINE, Opener, Server, free_port
 
 LATE_SECONDS = 4.0  # less than a call without a timeout would take; a machine may have other things to do
@@ -377,3 +379,19 @@ def test_an_answer_that_lay_in_the_socket_when_its_time_was_over_is_read(queue, 
     late = time.monotonic() + 0.3
     wait_until(lambda: time.monotonic() > late)
     assert [each.id for each in begun.end().claimed] == [task_id]
+
+
+def test_no_lease_lapses_while_nobody_can_renew_any(server, queue, monkeypatch):
+    clock = itertools.count(1000.0, 5.0)
+    monkeypatch.setattr("taskqueue.backends.redis.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    beat(queue, OTHER)
+    publish(queue, record(), record())
+    running = claim_one(queue, owner_id=OTHER), claim_one(queue)
+    server.ask("CONFIG", "SET", "min-replicas-to-write", 1)
+    fails(beat, queue, "too few replicas")
+    assert {queue.reclaim(3).owners for _ in range(30)} == {()}
+    server.ask("CONFIG", "SET", "min-replicas-to-write", 0)
+    beat(queue)
+    assert {queue.reclaim(3).owners for _ in range(4)} == {()}
+    beat(queue, OTHER)
+    assert {state_of(queue, task.id) for task in running} == {"running"}

@@ -3,16 +3,19 @@
 A lease lapses when no beat has been seen for as long as it lasts, by this process's own monotonic clock. The clock of
 the server, or of any other machine, may jump: no lease lapses of that. Time in which nobody could look, while the
 server was away or this process stood still, counts only a little, so that the living can beat before they are judged.
+Time in which this process could look and not beat itself, as the store takes no changes, counts for nothing.
 A process that has just begun to look has to look for almost as long as the lease lasts.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 import msgspec
 
+from ..errors import BackendUnavailableError
 from ..interfaces import Owner
 
 # Of an owner that the store does not know: its row was lost, together with what the server had not saved.
@@ -61,11 +64,22 @@ class Watch:
         self._lock = threading.Lock()
         self._silent: dict[str, tuple[bytes, float]] = {}  # owner -> its row, seconds of silence
         self._looked_at: float | None = None  # monotonic
+        self._is_barred = False  # from beating
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Around a beat of this process: where its own fails, the others cannot be expected to beat."""
+        try:
+            yield
+        except BackendUnavailableError:
+            self._is_barred = True
+            raise
+        self._is_barred = False
 
     def lapsed(self, sight: Sight, now: float) -> list[str]:
         """The owners whose lease has lapsed, or who have retired and still hold something. ``now`` is monotonic."""
         with self._lock:
-            elapsed = 0.0 if self._looked_at is None else now - self._looked_at
+            elapsed = 0.0 if self._looked_at is None or self._is_barred else now - self._looked_at
             self._looked_at = now
             owners = sorted({*sight.rows, *sight.holders})
             before, self._silent = self._silent, {}

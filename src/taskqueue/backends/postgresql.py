@@ -260,7 +260,8 @@ class PostgreSQLQueue(TaskQueue):
     def beat(self, owner: Owner, lease: float, timeout: float) -> None:
         deadline = Deadline(timeout)
         about = postgresql_rows.owner_parameters(owner)
-        self._run(statements.BEAT, timeout=deadline.remaining(), repeat=True, lease=lease, **about)
+        with self._overseer.watch.beating():
+            self._run(statements.BEAT, timeout=deadline.remaining(), repeat=True, lease=lease, **about)
         self._own.add(owner.id)
         self._herald.tell(Deadline(min(TELLING_SECONDS, deadline.remaining())))
 

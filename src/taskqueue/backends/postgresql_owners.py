@@ -21,7 +21,7 @@ class Overseer:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._watch = Watch()
+        self.watch = Watch()
 
     def owners(self) -> Sequence[OwnerStatus]:
         """Everybody who holds or held a lease, oldest first."""
@@ -48,7 +48,7 @@ class Overseer:
     def _reclaim_some(self, max_deaths: int, now_in: Mapping[str, list[str]], owners: set[str]) -> bool:
         """Take back so many as one call may; tell whether there may be more."""
         sight = self._look()
-        lapsed = self._watch.lapsed(sight, time.monotonic())
+        lapsed = self.watch.lapsed(sight, time.monotonic())
         if not lapsed:
             return False
         held = self._link.run(statements.SELECT_HELD, DEFAULT_TIMEOUT, repeat=True, owners=lapsed, most=PORTION)

@@ -228,7 +228,8 @@ class RedisQueue(TaskQueue):
     def beat(self, owner: Owner, lease: float, timeout: float) -> None:
         deadline = Deadline(timeout)
         about = msgspec.json.encode(owner)
-        self._run("beat", owner.id, lease, about, timeout=deadline.remaining(), repeat=True)
+        with self._watch.beating():
+            self._run("beat", owner.id, lease, about, timeout=deadline.remaining(), repeat=True)
         self._herald.tell(Deadline(min(TELLING_SECONDS, deadline.remaining())))
 
     def retire(self, owner_id: str, timeout: float | None = None) -> None:
