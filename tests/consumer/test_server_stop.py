@@ -3,6 +3,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
+
 from taskqueue.consumer.server import Consumer
 from taskqueue.errors import BackendUnavailableError
 from taskqueue.interfaces import Exchanged
@@ -85,9 +87,10 @@ def test_what_is_claimed_while_the_stop_comes_is_given_back_and_not_started(site
     assert len(site.ears.of(Event.RETURNED)) == 3
 
 
-def test_stopping_wakes_one_whose_backend_is_down(site: Site):
+@pytest.mark.parametrize("grace", [0.0, 3600.0])
+def test_one_whose_backend_is_down_stops_as_soon_as_it_has_nothing_to_hand_in(site: Site, grace):
     site.backend.failing["exchange"] = BackendUnavailableError("down")
-    consumer = site.consumer(answering(), grace=0.0)
+    consumer = site.consumer(answering(), grace=grace)
     consumer.start()
     site.ears.wait_for(Event.BACKEND_DOWN)
     consumer.stop()

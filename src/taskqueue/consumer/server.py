@@ -29,6 +29,7 @@ from .upkeep import Upkeep
 from .watch import Watch
 
 ROUNDS = 2  # exchanges that a worker makes in a row, while others end what they run
+EMPTY_HANDED_SECONDS = 2.0  # that it goes on asking a store what it may have handed out, with nothing to hand in
 STOP_MARGIN_SECONDS = 5.0  # beyond the grace, for calls to a backend that are under way
 
 
@@ -249,13 +250,14 @@ class Consumer:
         with self._ledger.turn:
             self._give_back(self._pool.withdraw())
         self._tell_that_it_stops()
+        empty_handed_until = time.monotonic() + EMPTY_HANDED_SECONDS
         while True:
             seen = self._pool.ended()
             pause = self._hand_in()
             left = self._stop_at - time.monotonic()
             # A worker puts down what it finished before its place is free: when nothing runs, all of it is there.
             is_idle = not self._pool.load().running and not self._ledger.has_finished
-            if left <= 0 or (is_idle and pause is None):
+            if left <= 0 or (is_idle and (pause is None or time.monotonic() >= empty_handed_until)):
                 return
             self._pool.wait_for_end(seen, left if pause is None else min(left, pause))
 
