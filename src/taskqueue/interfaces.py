@@ -204,6 +204,14 @@ class TaskQueue(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} is not certain of what it does")
 
+    @abstractmethod
+    def try_adding(self, timeout: float) -> None:
+        """Write as an add would, and leave nothing behind: nobody sees it, and nobody waits for it.
+
+        Raises what ``stage`` of one small record would raise, QueueFullError included. Called by whoever looks whether
+        tasks can be added, and by the keeper once they could not be, to see when they can be again.
+        """
+
     def now(self, timeout: float) -> float:
         """The time by the clock that says when tasks are due, in seconds since the epoch; asked when one is delayed."""
         return time.time()

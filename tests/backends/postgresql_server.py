@@ -178,7 +178,7 @@ class Server:
         )
         self._listener = threading.Thread(target=self._listen, args=(self._process.stderr, self._said), daemon=True)
         self._listener.start()
-        self.expect("database system is ready to accept connections")
+        self.expect("database system is ready to accept")  # connections, of a standby read-only ones
 
     def _listen(self, output, said):
         with contextlib.closing(output):

@@ -159,9 +159,22 @@ def test_a_database_that_is_read_only_is_told_as_a_standby_would_be(postgresql_u
     beat(PostgreSQLQueue(name="default", url=postgresql_url))
     ask(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
     queue = PostgreSQLQueue(name="default", url=postgresql_url)
+    queue.try_adding(5.0)
     publish(queue, record())  # a default alone keeps nobody from writing
     queue.close()
     assert "target_session_attrs=read-write" in explain("25006", "")
+
+
+def test_a_standby_is_told_when_adding_is_tried():
+    with Server() as server:
+        queue = PostgreSQLQueue(name="default", url=server.create_database())
+        queue.try_adding(5.0)
+        server.stop()
+        (server.folder / "data" / "standby.signal").touch()
+        server.start(hot_standby="on")
+        with pytest.raises(BackendUnavailableError, match="it takes no changes"):
+            queue.try_adding(5.0)
+        queue.close()
 
 
 def test_a_database_whose_default_is_serializable_is_used_at_read_committed(postgresql_url, ask):
@@ -279,6 +292,14 @@ def test_an_exchange_waits_for_whoever_holds_its_tasks(held):
     other.rollback()
     wait_until(begun.is_here)
     assert len(begun.end().claimed) == 1
+
+
+def test_trying_to_add_waits_as_long_as_it_may_for_who_keeps_everybody_from_the_tasks(held):
+    queue, other = held
+    with pytest.raises(BackendUnavailableError, match="somebody else locks the tasks for too long"):
+        queue.try_adding(0.5)
+    other.rollback()
+    queue.try_adding(5.0)
 
 
 def test_an_exchange_that_nobody_could_take_in_is_told_at_its_end():

@@ -75,6 +75,19 @@ def test_these_rights_are_enough_for_all_verbs(queue):
     assert queue.schema().found == 1
     queue.wait(0, 0.0)
     queue.warnings()
+    queue.try_adding(5.0)
+
+
+@pytest.mark.parametrize("right", ["INSERT", "INSERT, UPDATE, DELETE", "SELECT"])
+def test_trying_to_add_tells_that_a_right_was_taken_away(queue, postgresql, database, right):
+    queue.try_adding(5.0)
+    postgresql.ask(f"REVOKE {right} ON taskqueue_task FROM shop", database=database)
+    for act in (lambda: queue.try_adding(5.0), lambda: stage(queue, record())):
+        with pytest.raises(BackendUnavailableError, match="this user lacks a right in it"):
+            act()
+    postgresql.ask(f"GRANT {right} ON taskqueue_task TO shop", database=database)
+    queue.try_adding(5.0)
+    assert set(queue.counts().states.values()) == {0}
 
 
 def test_migrating_is_refused_where_the_tables_are_missing(postgresql, database, role):

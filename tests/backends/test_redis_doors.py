@@ -123,6 +123,21 @@ def test_who_may_not_enter_is_told_why_and_no_password(guarded, options, message
     queue.close()
 
 
+@pytest.mark.parametrize("missing", ["-hset", "-zadd", "-hdel", "-zrem", "-@write", "-evalsha", "resetkeys"])
+def test_who_lacks_a_right_to_add_is_told_when_it_is_tried_and_leaves_nothing(guarded, open_guarded, missing):
+    guarded.ask(
+        *("ACL", "SETUSER", "less", "reset", "on", ">p", *PATTERNS.split(), *RIGHTS.split(), missing), password=PASSWORD
+    )
+    queue = Opener(**guarded.address, user="less", password="p")()
+    with pytest.raises(BackendUnavailableError, match="this user lacks a right"):
+        queue.try_adding(5.0)
+    assert guarded.ask("KEYS", "*", password=PASSWORD) == []
+    open_guarded().try_adding(5.0)
+    assert guarded.ask("KEYS", "*", password=PASSWORD) == []
+    queue.close()
+    guarded.ask("ACL", "DELUSER", "less", password=PASSWORD)
+
+
 def test_a_password_to_a_server_that_wants_none_is_told(plain):
     queue = Opener(**plain.address, password="wrong")()
     with pytest.raises(BackendUnavailableError, match="refuses this user or password"):

@@ -20,6 +20,7 @@ from .redis_server import DEADLINE, Opener, Server, free_port
 LATE_SECONDS = 4.0  # less than a call without a timeout would take; a machine may have other things to do
 WRITES = {
     "stage": lambda queue: stage(queue, record()),
+    "try_adding": lambda queue: queue.try_adding(5.0),
     "publish": lambda queue: publish(queue, record()),
     "discard": lambda queue: queue.discard(["id"], 5.0),
     "settle": lambda queue: queue.settle(["id"], "publish"),
@@ -91,6 +92,7 @@ def test_a_full_redis_refuses_what_is_added_and_says_so(full):
     staged = record()
     fails(lambda queue: stage(queue, staged), full, r"it is full \(maxmemory\).*raise its maxmemory")
     assert full.get(staged.id) is None
+    fails(WRITES["try_adding"], full, "it is full")
     fails(WRITES["requeue"], full, "it is full")
 
 
@@ -105,7 +107,7 @@ def test_a_full_redis_drains(full, server):
     assert full.prune(0, 0, None, 0)["done"] == 6
 
 
-@pytest.mark.parametrize("verb", [verb for verb in ALL if verb not in {"stage", "requeue"}])
+@pytest.mark.parametrize("verb", [verb for verb in ALL if verb not in {"stage", "try_adding", "requeue"}])
 def test_all_but_adding_goes_on_when_redis_is_full(full, verb):
     ALL[verb](full)
 
@@ -113,6 +115,7 @@ def test_all_but_adding_goes_on_when_redis_is_full(full, verb):
 def test_a_redis_that_has_room_again_takes_tasks_again(full, server):
     fails(WRITES["stage"], full, "it is full")
     server.ask("CONFIG", "SET", "maxmemory", 0)
+    full.try_adding(5.0)
     assert state_of(full, stage(full, record())) == "staged"
 
 
@@ -233,6 +236,7 @@ def test_an_error_repeats_nothing_that_was_sent():
 
 TIMED = {
     "stage": lambda queue, timeout: queue.stage([record()], b"", OWNER, timeout),
+    "try_adding": lambda queue, timeout: queue.try_adding(timeout),
     "publish": lambda queue, timeout: queue.publish([record()], timeout),
     "discard": lambda queue, timeout: queue.discard(["id"], timeout),
     "settle": lambda queue, timeout: queue.settle(["id"], "publish", timeout),

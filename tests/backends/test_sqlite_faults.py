@@ -21,6 +21,7 @@ from .processes import DEADLINE, Child
 
 WRITES = {
     "stage": lambda queue: stage(queue, record()),
+    "try_adding": lambda queue: queue.try_adding(5.0),
     "publish": lambda queue: publish(queue, record()),
     "discard": lambda queue: queue.discard(["id"], 5.0),
     "settle": lambda queue: queue.settle(["id"], "publish"),
@@ -252,6 +253,46 @@ def _make_file(folder):
     return path
 
 
+def test_trying_to_add_tells_that_the_disk_is_full(path):
+    with Child(
+        """
+        import resource
+        queue = SQLiteQueue(name="default", path=path)
+        queue.try_adding(5.0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(f"{path}-wal"), resource.RLIM_INFINITY))
+        try:
+            queue.try_adding(5.0)
+        except BackendUnavailableError as error:
+            say(str(error))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        queue.try_adding(5.0)
+        say(str(set(queue.counts().states.values())))
+        """,
+        path,
+    ) as child:
+        assert "room" in child.hear()
+        child.expect("{0}")
+        child.end()
+
+
+def test_trying_to_add_waits_as_long_as_it_may_for_who_writes(queue, path):
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        fails(lambda queue: queue.try_adding(0.2), queue, "locked; another process uses it for too long")
+    queue.try_adding(5.0)
+
+
+def test_trying_to_add_again_and_again_takes_no_room(queue, path):
+    publish(queue, record())
+    sizes = set()
+    for _ in range(3):
+        for _ in range(20):
+            queue.try_adding(5.0)
+        queue.close()
+        sizes.add(path.stat().st_size)
+    assert len(sizes) == 1
+
+
 def test_a_read_only_file_is_told_and_can_be_read(open_folder):
     path = _make_file(open_folder)
     path.chmod(0o400)
@@ -259,9 +300,9 @@ def test_a_read_only_file_is_told_and_can_be_read(open_folder):
         _DROP_RIGHTS
         + """
     queue = SQLiteQueue(name="default", path=path)
-    for _ in range(2):
+    for act in (lambda: publish(queue, record()), lambda: queue.try_adding(5.0)):
         try:
-            publish(queue, record())
+            act()
         except BackendUnavailableError as error:
             say(str(error))
     say(str(len(queue)))

@@ -24,6 +24,7 @@ from ..record import STORED_STATES, State
 from . import rules
 from .hints import Hints
 from .shelf import Shelf
+from .trials import trial
 
 
 class LocalQueue(TaskQueue):
@@ -77,6 +78,10 @@ class LocalQueue(TaskQueue):
             for record in records:
                 self._shelf.publish(record, "publish", now)
         self._hints.give()
+
+    def try_adding(self, timeout: float) -> None:
+        with self._lock:
+            self._refuse_over_limit([trial()], time.time())
 
     def discard(self, ids: Collection[str], timeout: float) -> None:
         with self._lock:

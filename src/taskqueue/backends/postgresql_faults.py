@@ -48,6 +48,7 @@ _OF_THE_SYSTEM = (
     "could not extend",
     "could not create",
 )
+_ON_A_STANDBY = "during recovery"  # with whatever code
 # The transaction did not happen, for no fault of its own: it is to be tried again.
 TRANSIENT = frozenset({"40001", "40P01"})
 # A statement that was planned before is not known, or means something else now: it is to be sent whole, elsewhere.
@@ -146,6 +147,8 @@ def explain(code: str, text: str) -> str:
     """What a server's error means and what to do about it, in one line."""
     if code == NO_PRIVILEGE and any(words in text for words in _OF_THE_SYSTEM):
         return "it cannot write to its disk; see its log, and whether its file system is mounted read-only"
+    if _ON_A_STANDBY in text:
+        return _READ_ONLY
     if code in _CURES:
         return _CURES[code]
     words = " ".join(_QUOTED.sub("…", text).split())

@@ -39,6 +39,7 @@ from .redis_listener import Listener
 from .redis_records import encode_ids, encode_text, in_portions
 from .redis_scripts import SCRIPTS, Keyspace
 from .redis_server import Herald
+from .trials import trial
 
 PORTION = 500  # tasks that one call changes: no call keeps the server busy for long
 FETCH_PORTION = 100  # whole records of one answer
@@ -129,9 +130,20 @@ class RedisQueue(TaskQueue):
     # ---- the way in ----
 
     def stage(self, records: Sequence[Record], envelope: bytes, owner_id: str, timeout: float) -> None:
-        limit = "" if self._length_limit is None else self._length_limit
         arguments = redis_records.new_records(records)
-        waiting = self._run("stage", owner_id, envelope, limit, *arguments, timeout=timeout, repeat=True)
+        waiting = self._run("stage", owner_id, envelope, self._limit, *arguments, timeout=timeout, repeat=True)
+        self._refuse_over_limit(waiting)
+
+    def try_adding(self, timeout: float) -> None:
+        given = trial()
+        waiting = self._run("try_adding", self._limit, given.id, given.body, timeout=timeout, repeat=True)
+        self._refuse_over_limit(waiting)
+
+    @property
+    def _limit(self) -> int | str:
+        return "" if self._length_limit is None else self._length_limit
+
+    def _refuse_over_limit(self, waiting: int) -> None:
         if waiting and self._length_limit is not None:
             rules.refuse_over_limit(self.name, waiting, self._length_limit)
 

@@ -61,6 +61,7 @@ _WORDS = (
     ("max number of clients", "MAXCLIENTS"),
     ("DB index is out of range", "NODB"),
     ("SELECT is not allowed in cluster mode", "NODB"),
+    ("user executing the script can't", "NOPERM"),
     ("unknown command", "VERSION"),
     ("invalid username-password", "WRONGPASS"),
     ("without any password configured", "WRONGPASS"),

@@ -149,6 +149,11 @@ def settle(session: Session, ids: Collection[str], verdict: Verdict, now: float)
     return len(forget(session, select_ids(session, ids, rules.sources("settle")), now))
 
 
+def take_back(session: Session, task_id: str) -> None:
+    """Have it that a task was never staged, in the transaction that has staged it: nobody else has seen it."""
+    session.run(_FORGET, ids=as_json([task_id]))
+
+
 def forget(session: Session, ids: list[str], now: float) -> list[str]:
     """Let tasks go, and remember their ids."""
     if ids:

@@ -34,6 +34,7 @@ from .filelocks import OwnerLocks
 from .rowexchanges import Asked, exchange
 from .schema import Layout
 from .sessions import Session, Synchronous
+from .trials import trial
 
 PURGE_LIMIT = 1000  # tasks that one transaction of a purge deletes
 
@@ -88,6 +89,13 @@ class SQLiteQueue(TaskQueue):
             if rows.publish(session, records, time.time()) and is_limited:
                 self._refuse_over_limit(session)
         self._hints.spread()
+
+    def try_adding(self, timeout: float) -> None:
+        given = trial()
+        with self._database.writing(timeout) as session:
+            rows.stage(session, [given], b"", "", time.time())
+            self._refuse_over_limit(session)
+            rows.take_back(session, given.id)
 
     def discard(self, ids: Collection[str], timeout: float) -> None:
         with self._database.writing(timeout) as session:

@@ -1,7 +1,8 @@
 """What the producer calls, inside a request, and who decides what is in doubt."""
 
 from taskqueue.backends import rules
-from taskqueue.record import State
+from taskqueue.interfaces import Record
+from taskqueue.record import State, new_id
 
 from .store import Store
 
@@ -16,9 +17,9 @@ class WayIn(Store):
             if any(staged):
                 self._refuse_over_limit()
 
-    def _refuse_over_limit(self):
+    def _refuse_over_limit(self, new=0):
         if self._length_limit is not None:
-            rules.refuse_over_limit(self.name, len(self._select(*rules.WAITING)), self._length_limit)
+            rules.refuse_over_limit(self.name, len(self._select(*rules.WAITING)) + new, self._length_limit)
 
     def publish(self, records, timeout):
         with self._verb() as now:
@@ -31,6 +32,11 @@ class WayIn(Store):
             if sum(self._publish(record, "publish", now) for record in records):
                 self._refuse_over_limit()
         self._hints.give()
+
+    def try_adding(self, timeout):
+        with self._verb() as now:
+            self._refuse_over_limit(new=1)
+            self._journal.try_appending(Record(id=new_id(), body=b"", state=State.GONE.value, finished_at=now))
 
     def discard(self, ids, timeout):
         with self._verb() as now:

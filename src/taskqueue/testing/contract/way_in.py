@@ -5,6 +5,7 @@ import pytest
 from ...errors import BackendUnavailableError, QueueFullError
 from ...interfaces import ITaskQueue
 from .making import (
+    ALL_STATES,
     ENVELOPE,
     HOUR,
     OWNER,
@@ -50,6 +51,47 @@ class WayIn:
         queue = open_queue(name="mail", prefix="site")
         assert (queue.name, queue.prefix) == ("mail", "site")
         assert queue.capabilities <= {"certain", "durable", "shared"}
+
+    # ---- whether tasks can be added ----
+
+    def test_trying_to_add_leaves_nothing_behind(self, queue, clock):
+        stage(queue, record())
+        publish(queue, record(), record(due=clock() + HOUR))
+        before, kept = queue.counts().states, queue.list(ALL_STATES)
+        for _ in range(3):
+            queue.try_adding(TIMEOUT)
+        assert queue.counts().states == before
+        assert queue.list(ALL_STATES) == kept
+        assert len(claim(queue, 10)) == 1
+        assert queue.prune(0, 0, 0, 0) == {"done": 0, "dead": 0, "wiped": 0}
+
+    def test_adding_can_be_tried_before_anything_was(self, open_queue):
+        queue = open_queue()
+        queue.try_adding(TIMEOUT)
+        assert set(queue.counts().states.values()) == {0}
+        assert queue.owners() == []
+
+    def test_trying_to_add_to_a_full_queue_is_refused_as_adding_is(self, open_queue, clock):
+        queue = open_queue(length_limit=4)
+        beat(queue)
+        queue.settle([stage(queue, record())], "hold")
+        publish(queue, record(), record(due=clock() + HOUR))
+        queue.try_adding(TIMEOUT)
+        last = stage(queue, record())
+        with pytest.raises(QueueFullError, match="length_limit is 4"):
+            queue.try_adding(TIMEOUT)
+        assert queue.counts().states["staged"] == 1
+        queue.discard([last], TIMEOUT)
+        queue.try_adding(TIMEOUT)
+        stage(queue, record())
+
+    def test_what_runs_or_is_finished_keeps_nobody_from_trying_to_add(self, open_queue):
+        queue = open_queue(length_limit=1)
+        beat(queue)
+        run(queue, "done")
+        publish(queue, record())
+        claim_one(queue)
+        queue.try_adding(TIMEOUT)
 
     # ---- stage ----
 
