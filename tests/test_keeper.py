@@ -65,6 +65,9 @@ class Store:
     def publish(self, records: Sequence[Record], timeout: float) -> None:
         self._called("publish", tuple(record.id for record in records), timeout)
 
+    def try_adding(self, timeout: float) -> None:
+        self._called("try_adding", timeout)
+
     def settle(self, ids: Collection[str], verdict: str, timeout: float | None = None) -> int:
         self._called("settle", tuple(ids), verdict)
         return len(ids)

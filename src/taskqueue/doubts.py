@@ -122,6 +122,16 @@ class InFlight:
         self._producers.pop(transaction_id, None)
 
 
+class Either:
+    """What is in one of several places."""
+
+    def __init__(self, *places: Container[object]) -> None:
+        self._places = places
+
+    def __contains__(self, task_id: object) -> bool:
+        return any(task_id in place for place in self._places)
+
+
 class Doubts:
     """What is held of one queue."""
 

@@ -35,6 +35,8 @@ class BackendError(TaskQueueError):
 class BackendUnavailableError(BackendError):
     """The backend cannot be reached, did not answer in time, or cannot write."""
 
+    only_adding = False  # whether it is certain that it still does everything but take new tasks
+
 
 class BackendReplacedError(BackendUnavailableError):
     """What held the tasks was deleted or replaced while in use. Told once: the next call uses what is there now."""

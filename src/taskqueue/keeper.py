@@ -15,11 +15,11 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Sequence
 
 from . import notices, queues, witnesses
-from .doubts import InFlight
-from .errors import BackendError, BackendUnavailableError
+from .doubts import Either, InFlight
+from .errors import BackendError, BackendUnavailableError, QueueFullError
 from .failpoints import reach
 from .interfaces import Owner, Record, Verdict
 from .kept import DEFAULT_LEASE, DEFAULT_RENEW, DOUBT_SECONDS, PROBE_SECONDS, Kept
@@ -56,12 +56,16 @@ class Keeper:
     # ---- called by the producer, inside requests ----
 
     def refuse_if_down(self, queue: Queue) -> None:
-        """Raise at once while a backend is known to be down: one request waited for it, no other has to."""
+        """Raise at once while tasks cannot be added: one request waited for the backend, no other has to."""
         kept = self._kept.get(id(queue))
         if kept is not None and kept.down:
-            raise BackendUnavailableError(
-                f"queue {queue.name!r} is unavailable; it is probed every {PROBE_SECONDS:g} s, try again later"
-            )
+            raise _unavailable(queue)
+
+    def refuse_if_silent(self, queue: Queue) -> None:
+        """The same for what is no adding: a backend that is full takes no new tasks, and may do all the rest."""
+        kept = self._kept.get(id(queue))
+        if kept is not None and kept.silent:
+            raise _unavailable(queue)
 
     def hold_lease(self, queue: Queue, timeout: float) -> float:
         """Make sure that this process has a lease on the queue; the first call beats, later ones cost nothing.
@@ -72,17 +76,20 @@ class Keeper:
         if kept.seconds_since_beat() >= kept.lease:
             reports = kept.down_reports
             self._beat(kept, timeout)
-            self._report_up(kept, reports)
+            self._report_answer(kept, reports, takes_tasks=not kept.adding_failed)
         return time.monotonic() - kept.seconds_since_beat() + kept.lease
 
-    def report_down(self, queue: Queue, error: BackendError) -> None:
-        """A call failed: refuse at once from now on, until a probe succeeds."""
-        self._mark_down(self._keep(queue), error)
+    def report_down(self, queue: Queue, error: BackendUnavailableError, *, adding: bool = False) -> None:
+        """A call failed, ``adding`` if it was the write of an add: refuse at once from now on, until a probe succeeds,
+        which then writes as well."""
+        self._mark_down(self._keep(queue), error, adding)
 
-    def _mark_down(self, kept: Kept, error: BackendError) -> None:
+    def _mark_down(self, kept: Kept, error: BackendUnavailableError, adding: bool = False) -> None:
         """What is not kept any more is not kept again for that."""
         with self._changed:
             already, kept.down = kept.down, True
+            kept.adding_failed = kept.adding_failed or adding
+            kept.silent = not error.only_adding
             kept.down_reports += 1
             self._changed.notify_all()
         if not already:
@@ -91,7 +98,7 @@ class Keeper:
     def _publish_now(self, queue: Queue, records: list[Record]) -> None:
         """What was handed over to the publisher's thread; what fails is done again."""
         try:
-            self.refuse_if_down(queue)
+            self.refuse_if_silent(queue)
             queue.backend.publish(records, LAST_TRY_SECONDS)
             reach("finish.published")
         except BackendUnavailableError as error:
@@ -203,19 +210,22 @@ class Keeper:
     def _tend(self, kept: Kept) -> None:
         """Renew the lease, catch up, and tell what that showed: a backend that is down or up again, or trouble."""
         reports, is_renewed, trouble = kept.down_reports, False, ""
+        was_silent, takes_tasks = kept.silent, not kept.adding_failed
         try:
             self._renew(kept)
             is_renewed = True
             self._publish_again(kept)
             self._settle_again(kept)
-            self._settle_doubts(kept)
+            if not (was_silent or kept.silent):
+                self._settle_doubts(kept)
+            takes_tasks = takes_tasks or self._takes_tasks(kept)
         except BackendUnavailableError as error:
             self._mark_down(kept, error)
             return
         except Exception as error:  # noqa: BLE001  # the keeper must outlive any error: leases depend on it
             trouble = repr(error)
         if is_renewed:
-            self._report_up(kept, reports)
+            self._report_answer(kept, reports, takes_tasks)
         if trouble and trouble != kept.trouble:
             notices.tell(Event.CONSUMER_FAILED, queue=kept.queue.name, consumer="keeper", detail=trouble)
         kept.trouble = trouble
@@ -226,7 +236,7 @@ class Keeper:
 
     def _part(self, kept: Kept) -> None:
         """Do what can be done at once, and let go. The queue is not kept any more: errors are told, and that is all."""
-        if kept.down and not (kept.redo or kept.verdicts):
+        if kept.silent and not (kept.redo or kept.verdicts):
             return  # the lease lapses by itself; a process that ends waits for nothing that is down
         for action in (self._publish_again, self._settle_again, self._retire):
             try:
@@ -265,12 +275,25 @@ class Keeper:
             if kept.changes == changes:  # else what was said is not true any more
                 kept.beaten_at = now
 
-    def _report_up(self, kept: Kept, reports: int) -> None:
+    def _takes_tasks(self, kept: Kept) -> bool:
+        """Whether what could not be added could be now. A full store takes beats, and a full queue is not down."""
+        try:
+            kept.queue.backend.try_adding(PROBE_TIMEOUT)
+        except QueueFullError:
+            return True
+        except BackendUnavailableError:
+            return False
+        return True
+
+    def _report_answer(self, kept: Kept, reports: int, takes_tasks: bool) -> None:
         """It has answered; ``reports`` is how many there were before it was asked."""
         with self._changed:
             if kept.down_reports != reports:
                 return
-            was_down, kept.down = kept.down, False
+            kept.silent = False
+            if not takes_tasks:
+                return
+            was_down, kept.down, kept.adding_failed = kept.down, False, False
         if was_down:
             notices.tell(Event.BACKEND_UP, queue=kept.queue.name)
 
@@ -299,11 +322,11 @@ class Keeper:
         """Ask the witnesses about what is held: when somebody says that there is something, and now and then."""
         now = time.monotonic()
         rests = kept.looked_at is not None and now - kept.looked_at < kept.renew
-        if kept.down or (rests and not kept.doubts_are_due):
+        if rests and not kept.doubts_are_due:
             return
         kept.doubts_are_due, kept.looked_at = False, now
         try:
-            asks_again = kept.doubts.settle(self.in_flight, _Either(kept.redo, self.publisher))
+            asks_again = kept.doubts.settle(self.in_flight, Either(kept.redo, self.publisher))
         except Exception:
             kept.doubts_are_due = True
             raise
@@ -325,14 +348,10 @@ class Keeper:
         return min((kept.pause_seconds() for kept in self._kept.values()), default=DEFAULT_RENEW)
 
 
-class _Either:
-    """What is in one of two places."""
-
-    def __init__(self, *places: Container[object]) -> None:
-        self._places = places
-
-    def __contains__(self, task_id: object) -> bool:
-        return any(task_id in place for place in self._places)
+def _unavailable(queue: Queue) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"queue {queue.name!r} is unavailable; it is probed every {PROBE_SECONDS:g} s, try again later"
+    )
 
 
 _keeper: Keeper | None = None

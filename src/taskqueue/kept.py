@@ -20,6 +20,7 @@ class Kept:
     """One queue that this process uses."""
 
     __slots__ = (
+        "adding_failed",
         "beaten_at",
         "changes",
         "consumers",
@@ -32,6 +33,7 @@ class Kept:
         "queue",
         "redo",
         "renew",
+        "silent",
         "trouble",
         "verdicts",
     )
@@ -43,7 +45,9 @@ class Kept:
         self.renew = DEFAULT_RENEW
         self.beaten_at: float | None = None  # monotonic; None before the first beat, and when another is due at once
         self.changes = 0  # of what a beat says
-        self.down = False
+        self.down = False  # tasks are refused
+        self.adding_failed = False  # since it is down: only a write such as an add makes says that it is up
+        self.silent = False  # since it is down, nothing has been answered: nobody is to wait for it
         self.down_reports = 0  # what began before the last one says nothing against it
         self.trouble = ""  # an error of our own or of the backend's, told once
         self.redo: dict[str, Record] = {}

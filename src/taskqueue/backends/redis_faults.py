@@ -29,6 +29,7 @@ class ServerRefusedError(BackendUnavailableError):
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
         self.code = code
+        self.only_adding = code == "OOM"  # what makes no room, and is not to be refused, is flagged allow-oom
 
 
 # The first word of an error, and what it means here.

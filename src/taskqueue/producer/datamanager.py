@@ -267,7 +267,7 @@ class TaskDataManager:
                     self._sent.update(ids)
                     queue.backend.stage(records, envelope, keeper.owner_id, seconds_left())
             except BackendUnavailableError as error:
-                report(queue, error)
+                report(queue, error, adding=True)
                 raise
             reach("stage.sent")
             self._staged.update(ids)

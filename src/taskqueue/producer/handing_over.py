@@ -35,7 +35,7 @@ def is_certain(queue: Queue) -> bool:
 
 def publish(queue: Queue, records: list[Record], budget: Budget) -> None:
     """Make them runnable. Lets out what the backend raises."""
-    process_keeper().refuse_if_down(queue)
+    process_keeper().refuse_if_silent(queue)
     with budget as seconds_left:
         queue.backend.publish(records, seconds_left())
 
@@ -51,8 +51,12 @@ def publish_in_time(queue: Queue, records: list[Record], budget: Budget, staged_
 
 def deliver(queue: Queue, records: list[Record], budget: Budget) -> None:
     """Store them and make them runnable. Lets out what the backend raises."""
-    with budget as seconds_left:
-        queue.backend.deliver(records, seconds_left())
+    try:
+        with budget as seconds_left:
+            queue.backend.deliver(records, seconds_left())
+    except BackendUnavailableError as error:
+        report(queue, error, adding=True)
+        raise
 
 
 def commit_by(
@@ -78,7 +82,7 @@ def decide(queue: Queue, records: list[Record], verdict: Verdict, budget: Budget
     keeper = process_keeper()
     ids = [record.id for record in records]
     try:
-        keeper.refuse_if_down(queue)
+        keeper.refuse_if_silent(queue)
         with budget as seconds_left:
             if verdict == "discard":
                 queue.backend.discard(ids, seconds_left())
@@ -124,10 +128,10 @@ def see_that_they_are_there(queue: Queue, records: list[Record]) -> None:
 # ---- for the keeper --------------------------------------------------------------------------------------------------
 
 
-def report(queue: Queue, error: BaseException) -> None:
-    """Have the keeper refuse further tasks, if this error says that the backend is down."""
+def report(queue: Queue, error: BaseException, *, adding: bool = False) -> None:
+    """Have the keeper refuse further tasks, if this error says that the backend is down, or that none can be added."""
     if isinstance(error, BackendUnavailableError) and not isinstance(error, SpentError):
-        process_keeper().report_down(queue, error)
+        process_keeper().report_down(queue, error, adding=adding)
 
 
 def redo(queue: Queue, records: list[Record]) -> None:
