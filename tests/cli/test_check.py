@@ -308,3 +308,26 @@ def test_a_queue_in_the_applications_database_needs_the_applications_sessions(ru
     ran = run("check", make_site(f"[taskqueue:default]\ntype = postgresql\nurl = {url}\nshared = true\n").ini)
     assert ran.status == 1
     assert "warning: queue 'default': shared = true needs the application's session factory" in ran.out
+
+
+# ---- what an add would meet ----------------------------------------------------------------------------------------
+
+
+def test_a_store_that_takes_no_tasks_is_reached_and_status_1(run, make_site):
+    site = make_site(EVERYTHING.replace("length_limit = 100", "length_limit = 1"))
+    site.backend().counts()
+    assert run("check", site.ini).status == 0
+    site.publish()
+    ran = run("check", site.ini)
+    told = "it is full: 1 task waits, and its length_limit is 1, so add is refused; "
+    assert ran.status == 1
+    assert f"reachable, but {told}" in ran.out
+    (queue,) = run("check", site.ini, "--json").document["queues"]
+    assert (queue["reachable"], queue["error"]) == (True, None)
+    assert queue["add_error"].startswith(told)
+
+
+def test_a_store_that_is_not_there_yet_is_not_made_to_see_whether_it_takes_tasks(run, make_site):
+    site = make_site()
+    assert run("check", site.ini).status == 0
+    assert not (site.folder / "default.db").exists()

@@ -3,10 +3,12 @@
 import json
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
 from taskqueue.cli import main
+from taskqueue.configure import read_ini
 
 from ..backends.postgresql_server import new_database, shared_server
 from ..serving import APPS, Process
@@ -71,6 +73,24 @@ def test_looking_makes_no_tables(run):
     for verb in (["show", "x"], ["wait", "x"], ["retry", "--dead"], ["delete", "x"], ["purge", "--yes"]):
         assert run(*verb, status=1) == ""
     assert run("migrate", "--dry-run") == "default: would be created with schema 1\n"
+
+
+def test_a_right_that_was_taken_away_is_wrong_in_status_and_check(run, ini):
+    run("migrate")
+    run("check")
+    url = read_ini(ini).queues[0].backend_options["url"]
+    database, server = url.rpartition("/")[2], shared_server()
+    server.ask("CREATE ROLE looker LOGIN")
+    try:
+        server.ask("GRANT SELECT ON ALL TABLES IN SCHEMA public TO looker", database=database)
+        server.ask("GRANT INSERT ON taskqueue_queue TO looker", database=database)
+        text = Path(ini).read_text()
+        Path(ini).write_text(text.replace(url, server.url(database, user="looker")))
+        assert "! queue 'default': no task can be added: PostgreSQL at " in run("status", status=1)
+        assert "reachable, but no task can be added: " in run("check", status=1)
+    finally:
+        server.ask("DROP OWNED BY looker", database=database)
+        server.ask("DROP ROLE looker")
 
 
 def test_tasks_are_added_shown_held_back_and_deleted(run):

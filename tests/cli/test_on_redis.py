@@ -99,6 +99,25 @@ def test_tasks_run_under_serve_and_the_dead_are_run_again_or_purged(run, ini, tm
     assert json.loads(run("list", "--all", "--json")) == []
 
 
+def test_a_server_that_is_full_is_wrong_in_status_and_check(tmp_path, capsys):
+    with Server(maxmemory_policy="noeviction", appendonly="yes") as server:
+        (tmp_path / "app.ini").write_text(INI.format(socket=server.socket_path))
+        assert main(["check", str(tmp_path / "app.ini")]) == 0
+        assert server.ask("KEYS", "*") == []
+        server.ask("CONFIG", "SET", "maxmemory", "1mb")
+        capsys.readouterr()
+        for verb, mark in (("status", "! queue 'default': no task"), ("check", "reachable, but no task")):
+            assert main([verb, str(tmp_path / "app.ini")]) == 1
+            assert (
+                f"{mark} can be added: Redis at {server.socket_path}: it is full (maxmemory)" in capsys.readouterr().out
+            )
+        server.ask("CONFIG", "SET", "maxmemory", 0)
+        server.ask("REPLICAOF", "127.0.0.1", "1")
+        assert main(["status", str(tmp_path / "app.ini"), "--json"]) == 1
+        (queue,) = json.loads(capsys.readouterr().out)["queues"]
+        assert "it is a read-only replica" in queue["add_error"]
+
+
 def test_a_server_that_is_not_there_is_one_line(ini, server, capsys, tmp_path):
     text = (tmp_path / "app.ini").read_text().replace(server.socket_path, str(tmp_path / "nobody.sock"))
     (tmp_path / "app.ini").write_text(text)

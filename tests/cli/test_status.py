@@ -1,12 +1,16 @@
+import contextlib
 import os
 import re
+import sqlite3
 import time
 
 import pytest
 
+from taskqueue.cli import trial
 from taskqueue.record import Principal
 
 HOUR = 3600
+SECRET = "canary-key-0123456789abcdef0123456789abcdef"
 ONE_QUEUE = """
 [taskqueue:default]
 type = sqlite
@@ -328,5 +332,84 @@ def test_a_task_that_runs_and_cannot_be_read_is_shown(run, busy):
     busy.claim(busy.consumer)
     busy.change_row(task_id, body=b"\xc1")
     ran = run("status", busy.ini)
-    assert ran.status == 0
+    assert ran.status == 1
     assert f"{task_id}  default  ?" in ran.out
+
+
+# ---- what an add would meet ----------------------------------------------------------------------------------------
+
+
+def test_a_queue_that_has_reached_its_limit_is_status_1(run, make_site):
+    site = make_site(ONE_QUEUE.replace("[taskqueue:default]", "[taskqueue:default]\nlength_limit = 2"))
+    site.owner()
+    site.publish()
+    assert run("status", site.ini).status == 0
+    site.publish(due=time.time() + HOUR)
+    ran = run("status", site.ini)
+    assert ran.status == 1
+    told = (
+        "it is full: 2 tasks wait, and its length_limit is 2, so add is refused; "
+        "let a consumer work them off, or raise the limit"
+    )
+    assert ran.out.endswith(f"\n! queue 'default': {told}\n")
+    document = run("status", site.ini, "--json").document
+    assert document["queues"][0]["add_error"] == told
+    assert document["problems"] == [f"queue 'default': {told}"]
+
+
+def test_a_file_that_another_process_has_locked_is_status_1(run, busy, monkeypatch):
+    monkeypatch.setattr(trial, "ADDING_SECONDS", 0.2)
+    with contextlib.closing(sqlite3.connect(busy.folder / "default.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ran = run("status", busy.ini)
+    assert ran.status == 1
+    assert "\n! queue 'default': no task can be added: " in ran.out
+    assert "database is locked; another process uses it for too long" in ran.out
+    assert run("status", busy.ini).status == 0
+
+
+def test_status_leaves_nothing_behind(run, busy):
+    busy.publish()
+    before = run("list", busy.ini, "--all", "--json").document
+    for _ in range(2):
+        document = run("status", busy.ini, "--json").document
+        assert document["queues"][0]["add_error"] is None
+        assert [each["id"] for each in document["owners"]] == [busy.consumer]
+    assert run("list", busy.ini, "--all", "--json").document == before
+
+
+# ---- owners that live, and records that nobody reads -----------------------------------------------------------------
+
+
+def test_a_process_that_consumes_and_has_not_been_seen_for_three_renewals_is_status_1(run, busy):
+    busy.change_owner(busy.consumer, seen_at=time.time() - 40)
+    assert run("status", busy.ini).status == 0
+    busy.change_owner(busy.consumer, seen_at=time.time() - 300)
+    ran = run("status", busy.ini)
+    assert ran.status == 1
+    assert (
+        f"\n! queue 'default': owner {busy.consumer} (a-host, process {os.getpid()}) lives, and was seen last "
+        "5 min ago: it stands still, or cannot write to the store; see its log\n" in ran.out
+    )
+
+
+def test_a_process_that_only_adds_may_rest(run, busy):
+    adding = busy.owner(consumers=())
+    busy.change_owner(adding, seen_at=time.time() - HOUR)
+    assert run("status", busy.ini).status == 0
+
+
+def test_tasks_that_were_sealed_with_another_secret_are_status_1(run, make_site):
+    site = make_site(ONE_QUEUE.replace("[taskqueue:default]", f"[taskqueue:default]\nsecret = {SECRET}"))
+    site.owner()
+    first, _ = site.publish(), site.publish()
+    assert run("status", site.ini).status == 0
+    site.ini.write_text(site.ini.read_text().replace(SECRET, SECRET[::-1]))
+    ran = run("status", site.ini)
+    assert ran.status == 1
+    assert (
+        f"! queue 'default': 2 tasks cannot be read with this configuration; the first is {first}: the record "
+        in ran.out
+    )
+    assert "which this configuration does not have" in ran.out
+    assert SECRET not in ran.out

@@ -1,4 +1,4 @@
-"""``taskqueue check``: what was understood of a configuration, and whether its stores can be reached."""
+"""``taskqueue check``: what was understood of a configuration, and whether its stores are there and take tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import converters, witnesses
 from ..configure import Installation, backend_options, register_witnesses
@@ -21,6 +21,7 @@ from . import wiring
 from .newfile import why_not_made
 from .screen import Screen, Word, duration, size
 from .target import NO_TABLES, Target, ini_file_of, open_target, refuse_unloadable
+from .trial import why_nothing_can_be_added
 from .verb import FAILED, OK, Verb
 
 REACH_SECONDS = 10.0
@@ -32,8 +33,21 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit status 1 with warnings, too")
 
 
+class _Reached(NamedTuple):
+    """Why a store cannot be reached, or why no task can be added to it, or what to say of one that is well."""
+
+    error: str | None = None
+    add_error: str = ""
+    words: str = ""
+
+    @property
+    def is_well(self) -> bool:
+        return self.error is None and not self.add_error
+
+
 def run(arguments: argparse.Namespace, screen: Screen) -> int:
-    """Show it; the exit status is 1 when a store cannot be reached, or there are warnings that count."""
+    """Show it; the exit status is 1 when a store cannot be reached or takes no tasks, or there are warnings that
+    count."""
     target = open_target(arguments.target)
     refuse_unloadable(arguments.target)
     installation = target.installation
@@ -47,8 +61,8 @@ def run(arguments: argparse.Namespace, screen: Screen) -> int:
     )
     screen.document(_as_document(target, reached, warnings))
     _print(screen, target, reached, warnings)
-    is_reached = all(error is None for error, _words in reached.values())
-    return OK if is_reached and not (arguments.strict and warnings) else FAILED
+    are_well = all(each.is_well for each in reached.values())
+    return OK if are_well and not (arguments.strict and warnings) else FAILED
 
 
 # ---- options -----------------------------------------------------------------------------------------------------
@@ -110,52 +124,51 @@ def _plain(option: Option, value: Any) -> Any:
 # ---- stores ------------------------------------------------------------------------------------------------------
 
 
-def _reach(target: Target, queue: Queue) -> tuple[str | None, str]:
-    """Why a queue's store cannot be reached, None when it can; and what to say of one that can."""
+def _reach(target: Target, queue: Queue) -> _Reached:
     if "shared" not in queue.backend.capabilities:
         if "durable" in queue.backend.capabilities:
-            return None, "of one process at a time; it was not looked at, as that is the one that serves"
-        return None, "in the memory of the process that serves; its tasks end with it"
+            return _Reached(words="of one process at a time; it was not looked at, as that is the one that serves")
+        return _Reached(words="in the memory of the process that serves; its tasks end with it")
     file = target.file_of(queue)
     if file is not None and not os.path.exists(file):
-        return why_not_made(file), f"{file} is not there yet; it will be made"
-    return _asked_in_time(queue)
+        return _Reached(why_not_made(file), words=f"{file} is not there yet; it will be made")
+    return _asked_in_time(target.installation, queue)
 
 
-def _asked_in_time(queue: Queue) -> tuple[str | None, str]:
-    answers: list[tuple[str | None, str]] = []
+def _asked_in_time(installation: Installation, queue: Queue) -> _Reached:
+    answers: list[_Reached] = []
 
     def ask() -> None:
         try:
-            answers.append((None, _told_of_store(queue)))
+            answers.append(_ask(installation, queue))
         except Exception as error:  # noqa: BLE001  # a backend of somebody else may raise anything
-            answers.append((str(error) or type(error).__name__, ""))
+            answers.append(_Reached(str(error) or type(error).__name__))
 
     asker = threading.Thread(target=ask, name="taskqueue-check", daemon=True)
     asker.start()
     asker.join(REACH_SECONDS)
     if not answers:
-        return f"it has not answered within {duration(REACH_SECONDS)}", ""
+        return _Reached(f"it has not answered within {duration(REACH_SECONDS)}")
     return answers[0]
 
 
-def _told_of_store(queue: Queue) -> str:
-    """What to say of a store that answers. Where no tables are yet, any other question would make them."""
+def _ask(installation: Installation, queue: Queue) -> _Reached:
+    """What a store tells that answers. Where no tables are yet, any other question would make them."""
     if isinstance(queue.backend, Migrating) and not queue.backend.schema().found:
-        return f"reachable; {NO_TABLES}"
+        return _Reached(words=f"reachable; {NO_TABLES}")
     queue.backend.counts()  # the first call connects, and may import a client
     began = time.monotonic()
-    queue.backend.counts()
-    return f"reachable, answered in {(time.monotonic() - began) * 1000:.0f} ms"
+    counts = queue.backend.counts()
+    words = f"reachable, answered in {(time.monotonic() - began) * 1000:.0f} ms"
+    return _Reached(add_error=why_nothing_can_be_added(installation, queue, counts), words=words)
 
 
-def _warnings_of_stores(installation: Installation, reached: Mapping[str, tuple[str | None, str]]) -> list[str]:
+def _warnings_of_stores(installation: Installation, reached: Mapping[str, _Reached]) -> list[str]:
     """What a backend that can be reached says of its server, where it has something to say."""
     found = []
     for name, queue in installation.queues.items():
         ask = getattr(queue.backend, "warnings", None)
-        error, words = reached[name]
-        if ask is not None and error is None and NO_TABLES not in words:
+        if ask is not None and reached[name].error is None and NO_TABLES not in reached[name].words:
             with contextlib.suppress(BackendError):  # it was there a moment ago
                 found += [f"queue {name!r}: {warning}" for warning in ask()]
     return found
@@ -200,14 +213,13 @@ def _consumer_to_add(queue: QueueSettings) -> str:
 # ---- showing -----------------------------------------------------------------------------------------------------
 
 
-def _as_document(target: Target, reached: Mapping[str, tuple[str | None, str]], warnings: list[str]) -> dict[str, Any]:
+def _as_document(target: Target, reached: Mapping[str, _Reached], warnings: list[str]) -> dict[str, Any]:
     configuration = target.installation.configuration
     return {
         "target": target.text,
         "source": configuration.source,
         "queues": [
-            {"name": queue.queue, **_options_document(_queue_options(queue))}
-            | {"reachable": reached[queue.queue][0] is None, "error": reached[queue.queue][0]}
+            {"name": queue.queue, **_options_document(_queue_options(queue))} | _reached_document(reached[queue.queue])
             for queue in sorted(configuration.queues, key=lambda each: each.queue)
         ],
         "consumers": [
@@ -217,6 +229,10 @@ def _as_document(target: Target, reached: Mapping[str, tuple[str | None, str]], 
     }
 
 
+def _reached_document(reached: _Reached) -> dict[str, Any]:
+    return {"reachable": reached.error is None, "error": reached.error, "add_error": reached.add_error or None}
+
+
 def _options_document(options: Sequence[tuple[Option, Any]]) -> dict[str, Any]:
     return {
         "options": {option.name: _plain(option, value) for option, value in options},
@@ -224,22 +240,27 @@ def _options_document(options: Sequence[tuple[Option, Any]]) -> dict[str, Any]:
     }
 
 
-def _print(
-    screen: Screen, target: Target, reached: Mapping[str, tuple[str | None, str]], warnings: Sequence[str]
-) -> None:
+def _print(screen: Screen, target: Target, reached: Mapping[str, _Reached], warnings: Sequence[str]) -> None:
     configuration = target.installation.configuration
     screen.line(("read from ", "faint"), configuration.source, ("; * differs from the default", "faint"))
     for queue in sorted(configuration.queues, key=lambda each: each.queue):
         is_default = len(configuration.queues) > 1 and queue.queue == target.installation.queues[None].name
         _print_section(screen, f"queue {queue.queue}{' (default of add)' * is_default}", _queue_options(queue))
-        error, words = reached[queue.queue]
-        screen.line("    ", (f"not reachable: {error}", "red") if error is not None else (words, "green"))
+        screen.line("    ", _told_reached(reached[queue.queue]))
     for server in configuration.servers:
         _print_section(screen, f"consumer {server.name}", _server_options(server))
     if warnings:
         screen.line()
     for warning in warnings:
         screen.line(("warning: ", "yellow"), warning)
+
+
+def _told_reached(reached: _Reached) -> Word:
+    if reached.error is not None:
+        return f"not reachable: {reached.error}", "red"
+    if reached.add_error:
+        return f"reachable, but {reached.add_error}", "red"
+    return reached.words, "green"
 
 
 def _print_section(screen: Screen, title: str, options: Sequence[tuple[Option, Any]]) -> None:
@@ -255,14 +276,16 @@ def _print_section(screen: Screen, title: str, options: Sequence[tuple[Option, A
 VERBS = (
     Verb(
         "check",
-        "what was understood of the configuration, and whether the stores can be reached",
+        "what was understood of the configuration, and whether the stores can be reached and take tasks",
         run,
         _arguments,
         description=(
             "Each option is shown with its value; * marks those that differ from the default. Keys and passwords\n"
             "are shown as (set). Lines that begin with `warning:` tell what an application served from an ini file\n"
-            "would lack, and what endangers tasks. The exit status is 1 when a store cannot be reached, or, with\n"
-            "--strict, when there is a warning, and 2 when the configuration is wrong."
+            "would lack, and what endangers tasks. Whether a store takes tasks is tried, where it is there already,\n"
+            "by a write that leaves nothing behind. The exit status is 1 when a store cannot be reached, when no\n"
+            "task can be added to it, or, with --strict, when there is a warning, and 2 when the configuration is\n"
+            "wrong."
         ),
         examples=("check app.ini", "check app.ini --json", "check app.ini --strict", "check myapp:app"),
         has_queue=False,

@@ -1,4 +1,7 @@
-"""``taskqueue status``: how full the queues are, who consumes them, what runs now, and whether anything is wrong."""
+"""``taskqueue status``: how full the queues are, who consumes them, what runs now, and whether anything is wrong.
+
+It reads, but for one write that leaves nothing behind: a store that takes no tasks can still be read.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 
 from ..errors import BackendError
 from ..interfaces import Counts, OwnerStatus
+from ..kept import DEFAULT_RENEW
 from ..queues import Queue
 from ..record import STORED_STATES
 from ..settings import ServerSettings
@@ -18,11 +22,13 @@ from . import describe
 from .describe import Described
 from .screen import Screen, Word, age, counted, duration, iso
 from .target import Target, every_record, open_target
+from .trial import ADDING_SECONDS, why_nothing_can_be_added
 from .verb import FAILED, OK, FailedError, Verb, no_arguments
 
 SHOWN_STATES = ("ready", "scheduled", "running", "dead", "held", "staged", "done")
 RUNNING_LIMIT = 1000
 READY_LIMIT = 1000  # of the oldest, among which suspects are looked for: they have been claimed before
+UNSEEN_RENEWALS = 3  # that may be late, or lost, until something is wrong
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class _QueueStatus:
     suspects: int = 0
     notes: list[str] = field(default_factory=list)  # what is worth a line, and is nothing wrong
     error: str = ""
+    add_error: str = ""  # what an add would meet
     problems: list[str] = field(default_factory=list)
 
     def owner_of(self, described: Described) -> OwnerStatus | None:
@@ -80,11 +87,19 @@ def _look(target: Target, queue: Queue, now: float) -> _QueueStatus:
             return _look_at_nothing(target, queue, missing, now)
         running = [describe.read(queue, each) for each in islice(every_record(queue, ["running"]), RUNNING_LIMIT)]
         counts = queue.backend.counts()
-        suspects = sum(each.record.suspect for each in running) + _ready_suspects(queue, counts)
-        status = _QueueStatus(queue, counts, queue.backend.owners(), running, suspects)
+        known = running + _oldest_ready(queue, counts)
+        suspects = sum(each.record.suspect for each in known)
+        owners, stores_now = queue.backend.owners(), queue.backend.now(ADDING_SECONDS)
+        add_error = why_nothing_can_be_added(target.installation, queue, counts)
+        status = _QueueStatus(queue, counts, owners, running, suspects, add_error=add_error)
     except BackendError as error:
         return _QueueStatus(queue, error=str(error), problems=[f"queue {queue.name!r}: {error}"])
+    if add_error:
+        status.problems.append(f"queue {queue.name!r}: {add_error}")
     status.problems.extend(_problems(target, status, counts, now))
+    status.problems.extend(_told_unseen(queue, each, stores_now - each.seen_at) for each in _unseen(owners, stores_now))
+    if unreadable := [each for each in known if each.problem]:
+        status.problems.append(_told_unreadable(target, queue, unreadable))
     orphans = [each for each in running if status.is_orphan(each)]
     if orphans:
         text, is_wrong = _told_orphans(target, status, orphans, now)
@@ -107,10 +122,10 @@ def _look_at_nothing(target: Target, queue: Queue, missing: str, now: float) -> 
     return status
 
 
-def _ready_suspects(queue: Queue, counts: Counts) -> int:
+def _oldest_ready(queue: Queue, counts: Counts) -> list[Described]:
     if not counts.states.get("ready"):
-        return 0
-    return sum(each.suspect for each in islice(every_record(queue, ["ready"]), READY_LIMIT))
+        return []
+    return [describe.read(queue, each) for each in islice(every_record(queue, ["ready"]), READY_LIMIT)]
 
 
 def _problems(target: Target, status: _QueueStatus, counts: Counts, now: float) -> list[str]:
@@ -138,6 +153,30 @@ def _problems(target: Target, status: _QueueStatus, counts: Counts, now: float) 
                 f"{age(seconds)}, and its deadline is {duration(limit)}"
             )
     return found
+
+
+def _unseen(owners: Sequence[OwnerStatus], stores_now: float) -> list[OwnerStatus]:
+    """Consuming processes that live, and have not renewed their lease as every process does. One that only adds may be
+    such that nothing of it runs between its requests."""
+    oldest = stores_now - UNSEEN_RENEWALS * DEFAULT_RENEW
+    return [each for each in owners if each.alive and each.owner.consumers and each.seen_at < oldest]
+
+
+def _told_unseen(queue: Queue, unseen: OwnerStatus, seconds: float) -> str:
+    owner = unseen.owner
+    return (
+        f"queue {queue.name!r}: owner {owner.id} ({owner.host}, process {owner.pid}) lives, and was seen last "
+        f"{age(seconds)} ago: it stands still, or cannot write to the store; see its log"
+    )
+
+
+def _told_unreadable(target: Target, queue: Queue, unreadable: Sequence[Described]) -> str:
+    first = unreadable[0]
+    which = "it is" if len(unreadable) == 1 else "the first is"
+    return (
+        f"queue {queue.name!r}: {counted(len(unreadable), 'task')} cannot be read with this configuration; {which} "
+        f"{first.record.id}: {first.problem}: see `taskqueue show {target.text} {first.record.id}`"
+    )
 
 
 def _told_dead(target: Target, queue: Queue, dead: int) -> str:
@@ -250,6 +289,7 @@ def _queue_document(status: _QueueStatus) -> dict[str, Any]:
         "consumers_alive": status.consumers_alive if counts is not None else None,
         "suspects": status.suspects if counts is not None else None,
         "error": status.error or None,
+        "add_error": status.add_error or None,
         "problems": status.problems,
     }
 
@@ -321,9 +361,11 @@ VERBS = (
         run,
         no_arguments,
         description=(
-            "The exit status is 1 when a task is stuck or held, or its owner has been gone for too long, when\n"
-            "nobody alive consumes a queue, when one is paused and has tasks that wait, or when one cannot be\n"
-            "reached; the lines that begin with ! say why. Dead tasks are told of in lines that begin with -, and\n"
+            "The exit status is 1 when a task is stuck or held, cannot be read, or its owner has been gone for too\n"
+            "long, when nobody alive consumes a queue, or a process that does has not been seen for long, when one\n"
+            "is paused and has tasks that wait, when one cannot be reached, or when no task can be added to it,\n"
+            "as where it is full or read-only: that is tried by a write that leaves nothing behind. The lines that\n"
+            "begin with ! say why. Dead tasks are told of in lines that begin with -, and\n"
             "do not change it.\n"
             "\n"
             "RUNNING are the tasks that consumers have claimed, also those that they claimed ahead and have not\n"
