@@ -40,6 +40,7 @@ BY_FILE = {
     **REDIS_FILES,
     **TRANSACTION_FILES,
     **{file: VERBS for file, *_ in REDIS_MUTATIONS if file.startswith("lua/")},
+    "lua/try_adding.lua": (*VERBS, "test_redis_doors.py"),  # who lacks a right
 }
 GONE_CHECK = " AND gone_at > :remembered_since)"
 
@@ -191,6 +192,7 @@ MUTATIONS = [
     ("sql/select_prunable_dead.sql", " AND finished_at <= :before", "", "young dead tasks stay"),
     ("sql/select_exposed.sql", " AND finished_at <= :before", "", "secrets are kept for a while"),
     ("sql/wipe.sql", "secrets = NULL", "secrets = secrets", "secrets of the dead are wiped"),
+    ("rows.py", "    session.run(_FORGET, ids=as_json([task_id]))\n", "    pass\n", "what was tried leaves nothing"),
     ("sql/count_waiting.sql", "'staged', 'held', ", "", "all that waits counts for the limit"),
     ("sql/select_oldest_ready.sql", "max(published_at, due)", "published_at", "age counts from the due time"),
     ("sql/list_newest_first.sql", "id < :after", "id > :after", "newest-first pages go down"),

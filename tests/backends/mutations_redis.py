@@ -26,6 +26,10 @@ REDIS_MUTATIONS = [
     ("lua/stage.lua", "if limit and count > 0", "if limit", "known ids pass a full queue"),
     ("lua/stage.lua", "#!lua\n", "#!lua flags=allow-oom\n", "a full Redis refuses what is added"),
     ("lua/stage.lua", "put('HSET', KEY.envelope, id, envelope)", "", "the envelope is kept"),
+    ("lua/try_adding.lua", "#!lua\n", "#!lua flags=allow-oom\n", "a full Redis refuses to be tried"),
+    ("lua/try_adding.lua", "  redis.call('HSET', key, id, filling)\n", "", "what is tried is written"),
+    ("lua/try_adding.lua", "redis.call('ZREM', KEY.staged, id)\nreturn", "return", "what was tried leaves nothing"),
+    ("lua/try_adding.lua", "count > limit", "count > limit + 1", "a full queue refuses to be tried"),
     ("lua/publish.lua", "not task and not gone[id]", "not task", "what is gone is not published"),
     ("lua/publish.lua", " or task[STATE] == 'held'", "", "what is held can be published"),
     (

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from taskqueue.errors import BackendUnavailableError
+
 from .faults import LONG, Effects, Gate, Site, open_queue, wait_until
 
 ADD_SECONDS = 2.0
@@ -139,6 +141,12 @@ def add_until_refused(site, payload_bytes):
     raise AssertionError("nothing was refused")
 
 
+def try_again_and_again(queue):
+    """See whether it takes tasks, until it says that it does not."""
+    for _ in range(MOST_TRIES):
+        queue.try_adding(ADD_SECONDS)
+
+
 def is_one_line_that_tells(answer):
     """Whether a request failed as it should: with an error of the backend, which says what to do."""
     return re.fullmatch(r"(BackendUnavailable|ServerRefused)Error: [^\n]+", answer["error"]) is not None
@@ -196,6 +204,22 @@ def test_a_full_disk_refuses_who_adds_and_loses_nothing(kind, tmp_path, monkeypa
     assert ran == {*accepted, "kept", "last"}
     assert (record.state, record.deaths) == ("done", 0)
     assert (states["done"], states["dead"]) == (len(accepted) + 2, 0)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_trying_to_add_tells_that_the_disk_is_full(kind, monkeypatch):
+    with contextlib.ExitStack() as stack:
+        disk = stack.enter_context(tmpfs(SIZES[kind]))
+        queue, _ = stack.enter_context(store_on(kind, disk, monkeypatch))
+        seen = stack.enter_context(contextlib.closing(stack.enter_context(open_queue(queue))))
+        seen.try_adding(ADD_SECONDS)
+        disk.fill(0)
+        with pytest.raises(BackendUnavailableError, match="disk is full"):
+            try_again_and_again(seen)  # there may be room for a few in pages that are there already
+        disk.make_room()
+        seen.try_adding(ADD_SECONDS)
+        assert set(seen.counts().states.values()) == {0}
 
 
 @pytest.mark.timeout(180)
