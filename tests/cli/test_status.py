@@ -393,6 +393,12 @@ def test_a_process_that_consumes_and_has_not_been_seen_for_three_renewals_is_sta
     )
 
 
+def test_three_renewals_are_as_long_as_configured(run, make_site):
+    site = make_site(ONE_QUEUE + "lease = 10 min\nrenew = 2 min\n")
+    site.change_owner(site.owner(), seen_at=time.time() - 300)
+    assert run("status", site.ini).status == 0
+
+
 def test_a_process_that_only_adds_may_rest(run, busy):
     adding = busy.owner(consumers=())
     busy.change_owner(adding, seen_at=time.time() - HOUR)

@@ -97,7 +97,8 @@ def _look(target: Target, queue: Queue, now: float) -> _QueueStatus:
     if add_error:
         status.problems.append(f"queue {queue.name!r}: {add_error}")
     status.problems.extend(_problems(target, status, counts, now))
-    status.problems.extend(_told_unseen(queue, each, stores_now - each.seen_at) for each in _unseen(owners, stores_now))
+    oldest = stores_now - UNSEEN_RENEWALS * max(DEFAULT_RENEW, *(each.renew for each in _servers(target, queue)))
+    status.problems.extend(_told_unseen(queue, each, stores_now - each.seen_at) for each in _unseen(owners, oldest))
     if unreadable := [each for each in known if each.problem]:
         status.problems.append(_told_unreadable(target, queue, unreadable))
     orphans = [each for each in running if status.is_orphan(each)]
@@ -155,10 +156,9 @@ def _problems(target: Target, status: _QueueStatus, counts: Counts, now: float) 
     return found
 
 
-def _unseen(owners: Sequence[OwnerStatus], stores_now: float) -> list[OwnerStatus]:
+def _unseen(owners: Sequence[OwnerStatus], oldest: float) -> list[OwnerStatus]:
     """Consuming processes that live, and have not renewed their lease as every process does. One that only adds may be
     such that nothing of it runs between its requests."""
-    oldest = stores_now - UNSEEN_RENEWALS * DEFAULT_RENEW
     return [each for each in owners if each.alive and each.owner.consumers and each.seen_at < oldest]
 
 
@@ -216,8 +216,12 @@ def _seconds_gone(status: _QueueStatus, orphan: Described, now: float) -> float:
 
 def _longest_until_reclaimed(target: Target, queue: Queue) -> float:
     """A lease lapses, and consumers look every ``renew``."""
-    servers = [each for each in target.installation.servers if each.queue == queue.name] or [ServerSettings()]
-    return max(each.lease + each.renew for each in servers)
+    return max(each.lease + each.renew for each in _servers(target, queue))
+
+
+def _servers(target: Target, queue: Queue) -> list[ServerSettings]:
+    """Those that consume it as far as this configuration tells, else one as it is without options."""
+    return [each for each in target.installation.servers if each.queue == queue.name] or [ServerSettings()]
 
 
 def _waiting(counts: Counts) -> str:

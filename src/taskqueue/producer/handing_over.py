@@ -43,7 +43,7 @@ def publish(queue: Queue, records: list[Record], budget: Budget) -> None:
 def publish_in_time(queue: Queue, records: list[Record], budget: Budget, staged_at: float) -> None:
     """Make runnable what the store confirmed at ``staged_at``, monotonic, as staged; once there is no time left, the
     store does not either. Lets out what the backend raises."""
-    process_keeper().refuse_if_down(queue)
+    process_keeper().refuse_if_silent(queue)
     with budget as seconds_left:
         timeout = seconds_left()
         queue.backend.publish_in_time(records, time.monotonic() + timeout - staged_at, timeout)
