@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from taskqueue import keeper, queues
+from taskqueue import keeper, notices, queues
 from taskqueue.backends.local import LocalQueue
 from taskqueue.doubts import Doubts
 from taskqueue.errors import BackendError, BackendUnavailableError, QueueFullError
@@ -337,6 +337,25 @@ def test_what_cannot_be_published_is_committed_all_the_same_and_published_later(
     backend.failures.clear()
     told.wait_for(Event.PUBLISHED_LATE)
     assert {backend.state(task_id) for task_id in ids} == {"ready"}
+
+
+@pytest.mark.parametrize(("verb", "phase"), [("publish", None), ("discard", "commit"), ("settle hold", "tpc_vote")])
+def test_what_is_left_to_do_is_known_before_its_backend_is_down(manager, site, backend, verb, phase):
+    kept = process_keeper()._keep(site["default"])
+    left = []
+
+    def look(notice):
+        if notice.event is Event.BACKEND_DOWN:
+            left.append(len(kept.redo) + len(kept.verdicts))
+
+    backend.failures = dict.fromkeys((verb, "settle discard"), down())
+    Neighbour(manager, AFTER, **({phase: NeighbourError("failed")} if phase else {}))
+    add("/x", transaction_manager=manager)
+    notices.listen(look)
+    outcome_of(manager, backend, ())
+    notices.unlisten(look)
+
+    assert left == [1]
 
 
 def test_a_queue_that_cannot_be_published_does_not_keep_another_from_it(manager, backend, other_backend):

@@ -297,8 +297,8 @@ class TaskDataManager:
         try:
             publish(queue, records, self._budget)
         except BackendError as error:
+            keeper.redo(queue, records, error)  # first: a probe that knows nothing of them would find the backend up
             report(queue, error)
-            keeper.redo(queue, records, error)
         except Exception as error:  # noqa: BLE001  # whatever a backend raises, the transaction has committed
             keeper.redo(queue, records, BackendError(f"publishing failed: {error!r}"))
 

@@ -89,8 +89,8 @@ def decide(queue: Queue, records: list[Record], verdict: Verdict, budget: Budget
             else:
                 queue.backend.settle(ids, verdict, seconds_left())
     except Exception as error:  # noqa: BLE001  # whatever a backend raises, the keeper tries again
+        keeper.settle_later(queue, ids, verdict)  # first: a probe that knows nothing of them would find the backend up
         report(queue, error)
-        keeper.settle_later(queue, ids, verdict)
 
 
 # ---- what became of them ---------------------------------------------------------------------------------------------
