@@ -20,7 +20,7 @@ from taskqueue.queues import Queue
 from taskqueue.record import Task, encode, new_id
 from taskqueue.settings import ServerSettings
 
-PATIENCE = 10.0  # seconds; nothing here takes long, and a test that waits in vain says so
+PATIENCE = 20.0  # seconds; nothing here takes long, and a test that waits in vain says so
 
 
 def make_task(url: str = "/", **fields: Any) -> Task:
@@ -52,11 +52,14 @@ class Ears:
         with self._changed:
             return [notice for notice in self.heard if notice.event in events]
 
-    def wait_for(self, event: Event, count: int = 1) -> list[Notice]:
+    def wait_for(self, event: Event, count: int = 1, task_ids: Collection[str] = ()) -> list[Notice]:
+        """So many of a kind; of those that speak of one of these tasks, if any are given."""
+
+        def is_wanted(notice: Notice) -> bool:
+            return notice.event is event and not (task_ids and set(task_ids).isdisjoint(notice.task_ids))
+
         with self._changed:
-            arrived = self._changed.wait_for(
-                lambda: sum(notice.event is event for notice in self.heard) >= count, PATIENCE
-            )
+            arrived = self._changed.wait_for(lambda: sum(map(is_wanted, self.heard)) >= count, PATIENCE)
             assert arrived, (
                 f"{count} of {event.value!r} were awaited; heard: {[str(n.event.value) for n in self.heard]}"
             )
@@ -121,6 +124,7 @@ class FaultyQueue(LocalQueue):
         self.hints_only = False  # wait as if nobody polled
         self.is_far: Callable[[Sequence[Settlement]], bool] = lambda settlements: False  # its answer has to be let come
         self.on_the_way: list[threading.Event] = []
+        self.held_back: list[threading.Event] = []  # those of them whose answer, or what went wrong, is there
         self.readers: list[str] = []  # the threads that read answers
         self.called = threading.Condition()
 
@@ -163,13 +167,14 @@ class FaultyQueue(LocalQueue):
         """Far away, the store does it at once, and its answer, or what went wrong, is there when it is let come."""
         come, told, is_far = threading.Event(), Future[Exchanged](), self.is_far(settlements)
         if is_far:
-            with self.called:
-                self.on_the_way.append(come)
-                self.called.notify_all()
+            self.on_the_way.append(come)
             try:
                 told.set_result(self._exchange(owner_id, consumer, settlements, wanted, alone))
             except FaultError as error:
                 told.set_exception(error)
+            with self.called:
+                self.held_back.append(come)
+                self.called.notify_all()
 
         def end() -> Exchanged:
             assert not is_far or come.wait(PATIENCE * 3), "the answer never came"
@@ -179,10 +184,10 @@ class FaultyQueue(LocalQueue):
         return PendingExchange(end, lambda: come.is_set() or not is_far)
 
     def wait_until_under_way(self) -> threading.Event:
-        """Wait for an exchange that was begun; what lets its answer come."""
+        """Wait for an exchange that was begun, and made by the store; what lets its answer come."""
         with self.called:
-            assert self.called.wait_for(lambda: self.on_the_way, PATIENCE), "none was begun"
-        return self.on_the_way[-1]
+            assert self.called.wait_for(lambda: self.held_back, PATIENCE), "none was begun"
+        return self.held_back[-1]
 
     def release(self, owner_id: str, consumer: str, holding: Collection[str]) -> int:
         self._call("release", tuple(holding))
