@@ -118,7 +118,7 @@ def test_a_queue_that_nobody_alive_consumes_is_status_1_in_words(run, busy):
     busy.backend().retire(busy.consumer)
     ran = run("status", busy.ini)
     assert ran.status == 1
-    assert "! queue 'default': nobody alive consumes it, and 1 task waits, the oldest for 0 s\n" in ran.out
+    assert re.search(r"! queue 'default': nobody alive consumes it, and 1 task waits, the oldest for \d+ s\n", ran.out)
 
 
 def test_an_owner_that_only_adds_is_no_consumer(run, busy):
@@ -167,7 +167,7 @@ def test_what_runs_is_shown_without_its_query(run, busy):
     ran = run("status", busy.ini)
     assert ran.status == 0
     row = next(line for line in ran.out.splitlines() if task_id in line)
-    assert row.split() == [task_id, "default", "/report", "ann", "0", "s", "a-host", str(os.getpid())]
+    assert re.fullmatch(rf"{task_id} +default +/report +ann +\d+ s +a-host +{os.getpid()}", row.strip())
     (running,) = run("status", busy.ini, "--json").document["running"]
     assert (running["path"], running["user"], running["host"]) == ("/report", "ann", "a-host")
     assert (running["pid"], running["owner_alive"]) == (os.getpid(), True)
