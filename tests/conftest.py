@@ -1,5 +1,6 @@
 """What holds for all tests: they leave nothing to each other, and can be interrupted wherever they run."""
 
+import contextlib
 import functools
 import signal
 import threading
@@ -12,6 +13,13 @@ from taskqueue.wsgi import Lifecycle
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell ignores it for what it starts in the background, and processes that tests start would ignore it, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+with contextlib.suppress(ImportError):  # the tests with Plone do without it
+    from hypothesis import HealthCheck, settings
+
+    # No example fails because the machine did something else meanwhile: the timeout of the whole test is enough.
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
 
 FIGURES = "figures"
 
