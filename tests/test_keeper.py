@@ -18,6 +18,7 @@ from taskqueue.notices import Event, Notice
 from taskqueue.queues import Queue
 from taskqueue.record import Envelope, encode_part, new_id
 
+from .serving import wait_until
 from .witnesses.fakes import FakeWitness
 
 DEADLINE = 20.0
@@ -604,6 +605,39 @@ def test_forgetting_a_queue_publishes_what_is_left_and_ends_its_lease_only(
     assert store.journal.entries("retire") == [("retire", keeper.owner_id)]
     assert other_store.journal.entries("retire") == []
     assert keeper.unpublished() == 0
+
+
+def test_forgetting_a_queue_waits_for_what_is_being_done_with_it(keeper: Keeper, queue: Queue, store: Store) -> None:
+    is_publishing, may_go_on = threading.Event(), threading.Event()
+
+    def stall() -> None:
+        is_publishing.set()
+        assert may_go_on.wait(DEADLINE)
+
+    store.before["publish"] = stall
+    keeper.redo(queue, [make_record()], DOWN)
+    assert is_publishing.wait(DEADLINE)
+    forgetting = threading.Thread(target=keeper.forget, args=(queue,))
+    forgetting.start()
+    wait_until(lambda: not keeper._kept)
+    may_go_on.set()
+    forgetting.join(DEADLINE)
+    keeper.stop()
+    verbs = [entry[0] for entry in store.journal.entries()]
+    assert verbs.count("publish") == 1
+    assert verbs[-1] == "retire"
+
+
+def test_a_queue_that_is_forgotten_before_its_turn_is_not_tended_any_more(
+    threadless: Keeper, queue: Queue, store: Store
+) -> None:
+    other_store = Store()
+    other = Queue(name="other", backend=other_store)  # type: ignore[arg-type]  # a fake
+    for each in (queue, other):
+        threadless._keep(each)
+    store.before["beat"] = lambda: threadless.forget(other)
+    threadless._tend_all()
+    assert [entry[0] for entry in other_store.journal.entries()] == ["retire"]
 
 
 def test_a_queue_that_was_forgotten_while_it_was_down_is_not_kept_again(

@@ -47,6 +47,7 @@ class Keeper:
         self._started_at = time.time()
         self._changed = threading.Condition()
         self._kept: dict[int, Kept] = {}
+        self._tended: Kept | None = None  # by the thread, now
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._tidied_at = time.monotonic()
@@ -179,8 +180,13 @@ class Keeper:
         self.publisher.wait(LAST_TRY_SECONDS)
         with self._changed:
             kept = self._kept.pop(id(queue), None)
-        if kept is not None:
-            self._part(kept)
+            if kept is None:
+                return
+            if threading.current_thread() is not self._thread:  # it would beat once more, behind the end of the lease
+                self._changed.wait_for(
+                    lambda: self._tended is not kept or kept.can_be_dropped(), PROBE_TIMEOUT + LAST_TRY_SECONDS
+                )
+        self._part(kept)
 
     def unpublished(self) -> int:
         """How many committed tasks wait in this process to be published."""
@@ -200,12 +206,25 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._stopping:
-            for kept in list(self._kept.values()):
-                self._tend(kept)
+            self._tend_all()
             self._tidy()
             with self._changed:
                 if not self._stopping:
                     self._changed.wait(self._pause_seconds())
+
+    def _tend_all(self) -> None:
+        """One after the other, but for those that are forgotten meanwhile."""
+        for kept in list(self._kept.values()):
+            with self._changed:
+                if self._kept.get(id(kept.queue)) is not kept:
+                    continue
+                self._tended = kept
+            try:
+                self._tend(kept)
+            finally:
+                with self._changed:
+                    self._tended = None
+                    self._changed.notify_all()
 
     def _tend(self, kept: Kept) -> None:
         """Renew the lease, catch up, and tell what that showed: a backend that is down or up again, or trouble."""
@@ -236,7 +255,7 @@ class Keeper:
 
     def _part(self, kept: Kept) -> None:
         """Do what can be done at once, and let go. The queue is not kept any more: errors are told, and that is all."""
-        if kept.silent and not (kept.redo or kept.verdicts):
+        if kept.can_be_dropped():
             return  # the lease lapses by itself; a process that ends waits for nothing that is down
         for action in (self._publish_again, self._settle_again, self._retire):
             try:

@@ -65,6 +65,10 @@ class Kept:
         self.changes += 1
         self.beaten_at = None
 
+    def can_be_dropped(self) -> bool:
+        """Whether nothing is to be done before it is let go: it answers nothing, and there is nothing to catch up with."""
+        return self.silent and not (self.redo or self.verdicts)
+
     def pause_seconds(self) -> float:
         """How long it can be left alone."""
         if self.down or self.redo or self.verdicts or self.trouble:
