@@ -13,3 +13,10 @@ def listening(queue):
     The number of before is looked up: the hint may be there before a first ``wait`` could return it.
     """
     return queue.wait(queue._hints._number, DEADLINE)
+
+
+class Connecting:
+    """For the contract of a backend that connects in the background to listen."""
+
+    def listen(self, queue):
+        listening(queue)

@@ -19,6 +19,7 @@ from taskqueue.errors import ConfigurationError
 from taskqueue.interfaces import Settlement
 
 from .contract import BackendContract
+from .contract_waiting import Connecting
 from .making import CONSUMER, OWNER, claim, claim_one, hand_in, publish, record, stage, state_of
 from .model import machine_for
 from .postgresql_clock import clock_of_this_process
@@ -45,7 +46,7 @@ def open_queue(url):
         opener.close()
 
 
-class TestPostgreSQL(BackendContract):
+class TestPostgreSQL(Connecting, BackendContract):
     pass
 
 

@@ -8,6 +8,7 @@ import os
 import pytest
 
 from .contract import BackendContract, ContractSmoke
+from .contract_waiting import Connecting
 from .postgresql_clock import clock_of_this_process
 from .postgresql_queues import Opener, empty
 from .postgresql_server import WHEEL, new_database, shared_server
@@ -30,7 +31,7 @@ def open_queue(url):
         opener.close()
 
 
-class TestNewerPostgreSQL(BackendContract if FULL else ContractSmoke):
+class TestNewerPostgreSQL(Connecting, BackendContract if FULL else ContractSmoke):
     pass
 
 

@@ -12,6 +12,7 @@ from taskqueue.backends.redis import PORTION, RedisQueue
 from taskqueue.interfaces import Settlement
 
 from .contract import BackendContract
+from .contract_waiting import Connecting
 from .making import (
     CONSUMER,
     HOUR,
@@ -48,7 +49,7 @@ def open_queue(server):
         opener.close()
 
 
-class TestRedis(BackendContract):
+class TestRedis(Connecting, BackendContract):
     pass
 
 

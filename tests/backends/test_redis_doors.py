@@ -9,6 +9,7 @@ from taskqueue.backends.redis_scripts import SCRIPTS, Keyspace
 from taskqueue.errors import BackendUnavailableError
 
 from .contract import BackendContract
+from .contract_waiting import Connecting
 from .making import OTHER, OWNER, beat, claim, claim_one, publish, record, stage
 from .redis_clock import clock_of_this_process
 from .redis_server import DEADLINE, Opener, Server, free_port
@@ -38,7 +39,7 @@ def plain():
         yield server
 
 
-class TestUnixSocket(BackendContract):
+class TestUnixSocket(Connecting, BackendContract):
     @pytest.fixture
     def open_queue(self, plain):
         yield from opened({"unix_socket_path": plain.socket_path}, plain)
@@ -91,7 +92,7 @@ def open_guarded(guarded):
     yield from opened({**guarded.address, "user": "ada", "password": PASSWORD})
 
 
-class TestUserWithRights(BackendContract):
+class TestUserWithRights(Connecting, BackendContract):
     @pytest.fixture
     def open_queue(self, open_guarded):
         return open_guarded
@@ -197,7 +198,7 @@ def encrypted(tmp_path_factory):
         yield server
 
 
-class TestTLS(BackendContract):
+class TestTLS(Connecting, BackendContract):
     @pytest.fixture
     def open_queue(self, encrypted):
         yield from opened(encrypted.tls_address, encrypted)
@@ -253,7 +254,7 @@ def cluster():
         yield nodes
 
 
-class TestCluster(BackendContract):
+class TestCluster(Connecting, BackendContract):
     @pytest.fixture
     def open_queue(self, cluster):
         yield from opened(cluster[0].address, *cluster)

@@ -26,25 +26,32 @@ def quiet(queue):
 
 
 class Waiting:
+    def listen(self, queue):
+        """Return when the queue hears others; override it where that begins in the background, and with a hint."""
+
+    def _quiet(self, queue):
+        self.listen(queue)
+        return quiet(queue)
+
     def test_without_a_hint_a_wait_ends_with_its_timeout(self, queue):
-        seen = quiet(queue)
+        seen = self._quiet(queue)
         begun = time.monotonic()
         assert queue.wait(seen, SHORT) == seen
         assert time.monotonic() - begun >= SHORT * 0.9
 
     def test_an_exchange_that_finds_nothing_gives_no_hint(self, queue):
-        seen = quiet(queue)
+        seen = self._quiet(queue)
         queue.exchange(OWNER, CONSUMER, (), 5)
         assert queue.wait(seen, SHORT) == seen
 
     def test_a_wake_before_the_wait_is_not_missed(self, queue):
-        seen = quiet(queue)
+        seen = self._quiet(queue)
         queue.wake()
         number = queue.wait(seen, DEADLINE)
         assert number != seen
 
     def test_a_hint_is_seen_once(self, queue):
-        seen = quiet(queue)
+        seen = self._quiet(queue)
         queue.wake()
         seen = queue.wait(seen, DEADLINE)
         assert queue.wait(seen, SHORT) == seen
@@ -83,7 +90,7 @@ class Waiting:
         }
         act = acts[what]()
         woken = threading.Event()
-        seen = quiet(queue)
+        seen = self._quiet(queue)
 
         def wait():
             if queue.wait(seen, DEADLINE) != seen:
@@ -112,7 +119,7 @@ class Waiting:
         queue.promote()
 
     def test_everybody_who_waits_is_woken(self, queue):
-        seen = quiet(queue)
+        seen = self._quiet(queue)
         woken = threading.Barrier(4)
 
         def wait():
