@@ -66,7 +66,7 @@ class Kept:
         self.beaten_at = None
 
     def can_be_dropped(self) -> bool:
-        """Whether nothing is to be done before it is let go: it answers nothing, and there is nothing to catch up with."""
+        """Whether it is let go without a call: it answers nothing, and there is nothing to catch up with."""
         return self.silent and not (self.redo or self.verdicts)
 
     def pause_seconds(self) -> float:
