@@ -1,9 +1,10 @@
 """Breaks the rules of the backends one by one, and tells which of them no test misses.
 
-    python tests/backends/mutations.py [--model] [words]
+    python tests/backends/mutations.py [--model] [words | --none]
 
 Each mutation is made in a copy of the package, and the tests of the backends concerned run against it until one fails.
-With ``--model`` only the comparison with the model runs; with words, only mutations whose rule contains one of them.
+With ``--model`` only the comparison with the model runs; with words, only mutations whose rule contains one of them,
+with ``--none`` none: that only tells whether all can still be made.
 The random comparison with the model is left out otherwise, so that every rule has a test of its own.
 """
 
@@ -47,7 +48,7 @@ GONE_CHECK = " AND gone_at > :remembered_since)"
 # (file in backends/, old text, new text, the rule that it breaks)
 MUTATIONS = [
     # ---- local ----
-    ("shelf.py", "if not rules.allows(before, verb, to):", "if False:", "only steps of the table are taken"),
+    ("shelf.py", "if (before, verb, state) not in _STEPS:", "if False:", "only steps of the table are taken"),
     ("shelf.py", "self._gone[record.id] = now", "pass", "gone ids are remembered"),
     ("shelf.py", "< rules.GONE_SECONDS else None", "< 60 else None", "gone ids are remembered for an hour"),
     ("shelf.py", "return State.GONE if now", "return State.GONE if 1 or now", "gone ids are forgotten after an hour"),
@@ -62,7 +63,7 @@ MUTATIONS = [
     ("shelf.py", "record.attempts + settlement.attempts", "settlement.attempts", "attempts add up"),
     ("shelf.py", "if settlement.outcome is not None:", "if True:", "no outcome leaves the last one"),
     ("shelf.py", "if settlement.wipe:", "if False:", "wiping forgets the secrets"),
-    ("shelf.py", "if to in rules.FINISHED:", "if False:", "done and dead have a time"),
+    ("shelf.py", '            changes["finished_at"] = now', "            pass", "done and dead have a time"),
     ("shelf.py", "suspect is not None and alone and", "suspect is not None and", "a suspect needs an idle consumer"),
     ("shelf.py", "wanted > 0 and (first", "(first", "who wants nothing gets no suspect"),
     ("shelf.py", "(first is None or rules.comes_before(suspect, first))", "True", "suspects keep to the order"),
@@ -233,8 +234,8 @@ MUTATIONS = [
     ("sqlite.py", "if any(found.values()):", "if True:", "prune writes nothing in vain"),
     (
         "sqlite.py",
-        "rows.publish(session, records, time.time())\n        self._hints.spread()",
-        "rows.publish(session, records, time.time())",
+        "                self._refuse_over_limit(session)\n        self._hints.spread()",
+        "                self._refuse_over_limit(session)",
         "publish wakes who waits here at once",
     ),
     (
@@ -265,7 +266,12 @@ MUTATIONS = [
         "no signal kills a writer",
     ),
     ("sqlite.py", "if len(chosen) < PURGE_LIMIT:", "if True:", "a purge takes however many there are"),
-    ("sqlite.py", "if staged and self._length_limit", "if self._length_limit", "known ids pass a full queue"),
+    (
+        "sqlite.py",
+        "if rows.stage(session, records, envelope, owner_id, time.time()):",
+        "if rows.stage(session, records, envelope, owner_id, time.time()) or True:",
+        "known ids pass a full queue",
+    ),
     ("sqlite.py", "return not retired and ", "return ", "a retired owner is dead at once"),
     ("sqlite.py", "self._owner_locks.hold(owner.id, deadline)", "pass", "an owner is alive while its process lives"),
     ("sqlite.py", "self._owner_locks.forget(owner_id)", "pass", "the files of the dead are deleted"),
@@ -286,8 +292,8 @@ MUTATIONS = [
     ("sessions.py", "int(deadline.remaining() * 1000)", "60000", "SQLite waits no longer than allowed"),
     (
         "database.py",
-        "acquire(timeout=deadline.remaining()):\n            what",
-        "acquire(timeout=60):\n            what",
+        "is_held = slot.lock.acquire(timeout=deadline.remaining())",
+        "is_held = slot.lock.acquire(timeout=60)",
         "threads wait no longer than allowed",
     ),
     (
@@ -396,11 +402,13 @@ def main(arguments):
     """Run the mutations that were asked for; returns how many survive."""
     with_model = "--model" in arguments
     words = [word for word in arguments if word != "--model"]
-    chosen = [
-        each
-        for each in (*MUTATIONS, *REDIS_MUTATIONS, *TRANSACTION_MUTATIONS)
-        if not words or any(word in each[3] for word in words)
-    ]
+    every = (*MUTATIONS, *REDIS_MUTATIONS, *TRANSACTION_MUTATIONS)
+    for outdated in (each for each in every if each[1] not in _text(each[0])):
+        sys.exit(f"{outdated[0]} does not contain {outdated[1]!r}: the mutation for {outdated[3]!r} is out of date")
+    if words == ["--none"]:
+        print(f"{len(every)} mutations can be made")
+        return 0
+    chosen = [each for each in every if not words or any(word in each[3] for word in words)]
     survivors = [each for each in chosen if not _is_noticed(*each, with_model=with_model)]
     print(f"{len(chosen)} mutations, {len(survivors)} survive")
     for file, old, new, rule in survivors:
@@ -408,15 +416,16 @@ def main(arguments):
     return len(survivors)
 
 
+def _text(file):
+    return (PACKAGE / "backends" / file).read_text("utf-8")
+
+
 def _is_noticed(file, old, new, rule, with_model):
     with tempfile.TemporaryDirectory(prefix="taskqueue-mutation-") as folder:
         copy = Path(folder) / "taskqueue"
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
         target = copy / "backends" / file
-        text = target.read_text("utf-8")
-        if text.count(old) < 1:
-            sys.exit(f"{file} does not contain {old!r}: the mutation for {rule!r} is out of date")
-        target.write_text(text.replace(old, new), "utf-8")
+        target.write_text(_text(file).replace(old, new), "utf-8")
         failed = _first_failure(folder, BY_FILE.get(file, SQLITE), with_model)
     print(f"{'noticed' if failed else 'SURVIVES'}: {rule}{f' [{failed}]' if failed else ''}", flush=True)
     return bool(failed)

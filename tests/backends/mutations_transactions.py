@@ -11,7 +11,7 @@ TRANSACTION_MUTATIONS = [
     (DATA_MANAGER, "~!taskqueue:", "~taskqueue:", "the vote comes before those that commit in theirs"),
     (DATA_MANAGER, "self._sent.update(ids)", "pass", "what may have been staged is discarded"),
     (DATA_MANAGER, "if time.monotonic() >= self._leases_end_at:", "if False:", "a process that stood still looks"),
-    (DATA_MANAGER, "if not is_published(queue, records):", "if True:", "a lost answer is looked for"),
+    ("../producer/handing_over.py", "if not is_published(queue, records):", "if True:", "a lost answer is looked for"),
     ("../doubts.py", 'if "yes" in said.values():', "if False:", "one yes is yes"),
     ("../doubts.py", 'Decision(None, f"it may still', 'Decision("discard", f"it may still', "not yet is asked again"),
     ("../doubts.py", "    if strangers:\n", "    if False:\n", "what nobody can be asked about is held"),

@@ -7,7 +7,7 @@ import contextlib
 import time
 from unittest import mock
 
-from taskqueue.backends import redis, redis_scripts
+from taskqueue.backends import redis, redis_owners, redis_scripts
 
 _TURNED = "{string.match(KEYS[#KEYS], '}:(.*)'), '0'}"
 
@@ -32,6 +32,7 @@ def clock_of_this_process():
     """Within, all queues of this process go by its clock."""
     with (
         mock.patch.object(redis, "SCRIPTS", _SCRIPTS),
+        mock.patch.object(redis_owners, "SCRIPTS", _SCRIPTS),
         mock.patch.object(redis_scripts.Keyspace, "of", _keys_and_time),
     ):
         yield

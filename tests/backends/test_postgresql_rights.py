@@ -114,9 +114,7 @@ def test_a_snapshot_that_another_user_keeps_is_told_of(queue, postgresql, databa
 
 def test_no_lease_lapses_while_nobody_may_renew_any(queue, postgresql, database, role, monkeypatch):
     clock = itertools.count(1000.0, 5.0)
-    monkeypatch.setattr(
-        "taskqueue.backends.postgresql_owners.time", types.SimpleNamespace(monotonic=lambda: next(clock))
-    )
+    monkeypatch.setattr("taskqueue.backends.owners.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
     beat(queue, OTHER)
     publish(queue, record())
     running = claim_one(queue, owner_id=OTHER)

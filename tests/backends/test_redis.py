@@ -137,7 +137,7 @@ def test_all_that_a_dead_owner_held_is_taken_back_in_portions(queue, monkeypatch
     while claim(queue, 100):
         pass
     queue.retire(OWNER)
-    portions, run_script = [], queue._run
+    portions, run_script = [], queue._overseer._run
 
     def watch(verb, *arguments, **options):
         answer = run_script(verb, *arguments, **options)
@@ -145,7 +145,7 @@ def test_all_that_a_dead_owner_held_is_taken_back_in_portions(queue, monkeypatch
             portions.append(len(answer))
         return answer
 
-    monkeypatch.setattr(queue, "_run", watch)
+    monkeypatch.setattr(queue._overseer, "_run", watch)
     reclaimed = queue.reclaim(3)
     assert max(portions) <= PORTION
     assert reclaimed.ready == tuple(each.id for each in records[:600])
@@ -252,7 +252,7 @@ def _owner(owner_id):
 
 def test_an_owner_whose_lease_has_lapsed_for_one_is_dead_to_all(queue, open_queue, monkeypatch):
     beat(queue, OTHER)
-    monkeypatch.setattr(queue._watch, "lapsed", lambda sight, now: [OTHER])
+    monkeypatch.setattr(queue._overseer.watch, "lapsed", lambda sight, now: [OTHER])
     assert queue.reclaim(3).owners == ()
     assert {each.owner.id: each.alive for each in open_queue().owners()} == {OWNER: True, OTHER: False}
     beat(queue, OTHER)
@@ -262,9 +262,9 @@ def test_an_owner_whose_lease_has_lapsed_for_one_is_dead_to_all(queue, open_queu
 def test_each_beat_can_be_seen_even_when_the_clock_stands_still(queue, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
     beat(queue)
-    before = queue._look().rows[OWNER]
+    before = queue._overseer.look().rows[OWNER]
     beat(queue)
-    assert queue._look().rows[OWNER] != before
+    assert queue._overseer.look().rows[OWNER] != before
 
 
 def test_an_owner_that_the_store_does_not_know_is_given_time(queue, server):
@@ -283,14 +283,14 @@ def test_who_beats_between_the_look_and_the_act_loses_nothing(queue, monkeypatch
     publish(queue, record())
     claimed = claim_one(queue)
     queue.retire(OWNER)
-    look = queue._look
+    look = queue._overseer.look
 
     def look_too_early():
         seen = look()
         beat(queue)
         return seen
 
-    monkeypatch.setattr(queue, "_look", look_too_early)
+    monkeypatch.setattr(queue._overseer, "look", look_too_early)
     assert queue.reclaim(3).owners == ()
     assert state_of(queue, claimed.id) == "running"
 
@@ -299,7 +299,7 @@ def test_what_was_claimed_anew_between_the_look_and_the_act_stays(queue, monkeyp
     publish(queue, record())
     claimed = claim_one(queue)
     queue.retire(OWNER)
-    run_script = queue._run
+    run_script = queue._overseer._run
 
     def settle_before_reclaim(verb, *arguments, **options):
         if verb == "reclaim":
@@ -308,7 +308,7 @@ def test_what_was_claimed_anew_between_the_look_and_the_act_stays(queue, monkeyp
         return run_script(verb, *arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(queue, "_run", settle_before_reclaim)
+        patched.setattr(queue._overseer, "_run", settle_before_reclaim)
         assert queue.reclaim(3).ready == ()
     assert (state_of(queue, claimed.id), queue.get(claimed.id).claim_number) == ("running", 2)
     assert queue.reclaim(3).ready == (claimed.id,)

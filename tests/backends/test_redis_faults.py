@@ -387,7 +387,7 @@ def test_an_answer_that_lay_in_the_socket_when_its_time_was_over_is_read(queue, 
 
 def test_no_lease_lapses_while_nobody_can_renew_any(server, queue, monkeypatch):
     clock = itertools.count(1000.0, 5.0)
-    monkeypatch.setattr("taskqueue.backends.redis.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("taskqueue.backends.owners.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
     beat(queue, OTHER)
     publish(queue, record(), record())
     running = claim_one(queue, owner_id=OTHER), claim_one(queue)

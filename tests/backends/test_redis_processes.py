@@ -97,7 +97,7 @@ def test_a_child_that_forgets_its_queue_does_not_end_its_parents_listener(server
     queue.close()
 
 
-@pytest.mark.parametrize("lock", ["_hints._given", "_link._pool._lock", "_watch._lock", "_herald._lock"])
+@pytest.mark.parametrize("lock", ["_hints._given", "_link._pool._lock", "_overseer.watch._lock", "_herald._lock"])
 def test_a_child_does_not_inherit_a_held_lock(queue, lock):
     publish(queue, record())
     held = queue

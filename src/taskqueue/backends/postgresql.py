@@ -35,7 +35,7 @@ from .postgresql_address import address_of
 from .postgresql_exchange import PROMOTE_LIMIT, Exchange
 from .postgresql_hints import Cry, channel_of
 from .postgresql_link import DEFAULT_TIMEOUT, Call, Link
-from .postgresql_owners import Overseer
+from .postgresql_owners import PostgreSQLOverseer
 from .postgresql_rows import storable
 from .postgresql_server import Herald
 from .postgresql_statements import Statement
@@ -72,7 +72,7 @@ class PostgreSQLQueue(TaskQueue):
         self._hints = Hints()
         self._home: str | None = None  # where the tables are, for sessions of the application
         self._cry = Cry(self._channel, self._own)
-        self._overseer = Overseer(self._link)
+        self._overseer = PostgreSQLOverseer(self._link)
         self._herald = Herald(self._link, self.name)
         pool = self._link.pool
         self._end = weakref.finalize(self, pool.abandon, self._link, self._channel, self._hints)

@@ -7,14 +7,12 @@ a task is stored as stands in ``redis_scripts``. Who is idle writes nothing but 
 from __future__ import annotations
 
 import os
-import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from ..errors import BackendUnavailableError
 from ..interfaces import (
     CLAIM_COUNT_LIMIT,
     Counts,
@@ -32,10 +30,10 @@ from ..record import STORED_STATES, State
 from . import redis_records, rules
 from .deadlines import Deadline
 from .hints import Hints
-from .leases import RETIRED_WITH_NOTHING, Sight, Watch, decode_row
 from .redis_address import address_of
 from .redis_link import DEFAULT_TIMEOUT, Link
 from .redis_listener import Listener
+from .redis_owners import RedisOverseer, understood
 from .redis_records import encode_ids, encode_text, in_portions
 from .redis_scripts import SCRIPTS, Keyspace
 from .redis_server import Herald
@@ -43,7 +41,6 @@ from .trials import trial
 
 PORTION = 500  # tasks that one call changes: no call keeps the server busy for long
 FETCH_PORTION = 100  # whole records of one answer
-RECLAIM_ROUNDS = 100
 TELLING_SECONDS = 0.5  # of a beat's time at most: a request may be waiting for it
 
 _Read = TypeVar("_Read")
@@ -109,7 +106,7 @@ class RedisQueue(TaskQueue):
     def _start(self) -> None:
         self._hints = Hints()
         self._listener = Listener(self._link.address, self._keyspace.channel, self._hints)
-        self._watch = Watch()
+        self._overseer = RedisOverseer(self._link, self.name)
         self._herald = Herald(self._link, self.name)
         self._end_of_listener = weakref.finalize(self, self._listener.stop)
         self._end_of_listener.atexit = False
@@ -118,14 +115,7 @@ class RedisQueue(TaskQueue):
         return self._link.run(SCRIPTS[verb], arguments, timeout, repeat=repeat)
 
     def _read(self, read: Callable[[Any], _Read], told: Any) -> _Read:
-        """What the store told, understood. Whoever can write to it can write anything."""
-        try:
-            return read(told)
-        except (msgspec.MsgspecError, ValueError, TypeError, IndexError) as error:
-            what = (
-                f"what it holds of queue {self.name!r} cannot be read ({type(error).__name__}); was it changed by hand?"
-            )
-            raise BackendUnavailableError(f"Redis at {self._link.address.where}: {what}") from None
+        return understood(self._link, self.name, read, told)
 
     # ---- the way in ----
 
@@ -240,7 +230,7 @@ class RedisQueue(TaskQueue):
     def beat(self, owner: Owner, lease: float, timeout: float) -> None:
         deadline = Deadline(timeout)
         about = msgspec.json.encode(owner)
-        with self._watch.beating():
+        with self._overseer.watch.beating():
             self._run("beat", owner.id, lease, about, timeout=deadline.remaining(), repeat=True)
         self._herald.tell(Deadline(min(TELLING_SECONDS, deadline.remaining())))
 
@@ -248,47 +238,13 @@ class RedisQueue(TaskQueue):
         self._run("retire", owner_id, timeout=DEFAULT_TIMEOUT if timeout is None else timeout, repeat=True)
 
     def owners(self) -> Sequence[OwnerStatus]:
-        found = self._read(_statuses, self._look())
-        return sorted(found, key=lambda status: (status.owner.started_at, status.owner.id))
-
-    def _look(self) -> Sight:
-        now, rows, holders = self._run("look", repeat=True)
-        names = redis_records.decode_ids(rows[::2])
-        by_owner = dict(zip(names, rows[1::2], strict=True))
-        return Sight(now=float(now), rows=by_owner, holders=frozenset(redis_records.decode_ids(holders)))
+        return self._overseer.owners()
 
     def reclaim(self, max_deaths: int) -> Reclaimed:
-        now_in: dict[str, list[str]] = {State.READY: [], State.DEAD: [], State.HELD: []}
-        owners: set[str] = set()
-        for _ in range(RECLAIM_ROUNDS):
-            if not self._reclaim_some(max_deaths, now_in, owners):
-                break
-        if owners:
+        reclaimed = self._overseer.reclaim(max_deaths)
+        if reclaimed.owners:
             self._hints.give()
-        return Reclaimed(
-            ready=tuple(sorted(now_in[State.READY])),
-            dead=tuple(sorted(now_in[State.DEAD])),
-            held=tuple(sorted(now_in[State.HELD])),
-            owners=tuple(sorted(owners)),
-        )
-
-    def _reclaim_some(self, max_deaths: int, now_in: Mapping[str, list[str]], owners: set[str]) -> bool:
-        """Take back so many as one call may; tell whether there may be more."""
-        sight = self._look()
-        lapsed = self._read(lambda seen: self._watch.lapsed(seen, time.monotonic()), sight)
-        if not lapsed:
-            return False
-        now, told = self._run("select_held", PORTION, *map(encode_text, lapsed), repeat=True)
-        held = [told[index : index + 6] for index in range(0, len(told), 6)]
-        judged = {task[0]: _judge(task, max_deaths, float(now)) for task in held}
-        rows = [word for owner in lapsed for word in (encode_text(owner), sight.rows.get(owner, b""))]
-        arguments = [word for arguments, _ in judged.values() for word in arguments]
-        taken = self._run("reclaim", len(lapsed), *rows, *arguments)
-        for task in held:
-            if task[0] in taken:
-                now_in[judged[task[0]][1]].append(redis_records.decode_text(task[0]))
-                owners.add(redis_records.decode_text(task[2]))
-        return bool(taken)
+        return reclaimed
 
     def promote(self) -> float | None:
         promoted, next_due = self._run("promote", repeat=True)
@@ -390,28 +346,6 @@ class RedisQueue(TaskQueue):
         self._end_of_listener.detach()  # its connection is the parent's
         self._link.start_in_child()
         self._start()
-
-
-def _statuses(sight: Sight) -> Sequence[OwnerStatus]:
-    """Owners as people see them. Whether one is alive goes by the server's clock: nothing is decided by it."""
-    rows = [row for row in map(decode_row, sight.rows.values()) if row.retired != RETIRED_WITH_NOTHING]
-    return [
-        OwnerStatus(
-            owner=row.owner, alive=not row.retired and sight.now - row.seen_at <= row.lease, seen_at=row.seen_at
-        )
-        for row in rows
-    ]
-
-
-def _judge(task: Sequence[Any], max_deaths: int, now: float) -> tuple[Sequence[Any], str]:
-    """What becomes of a task that a dead owner held: the arguments that say so, and its state."""
-    task_id, state, owner, claim_number, suspect, deaths = task
-    if state == State.STAGED.value.encode():
-        return (task_id, owner, claim_number, State.HELD.value, 0, 0, b""), State.HELD.value
-    death = rules.after_death(bool(suspect), deaths, max_deaths, now)
-    has_outcome = int(death.outcome is not None)
-    arguments = (task_id, owner, claim_number, death.state.value, death.deaths, has_outcome, death.outcome or b"")
-    return arguments, death.state.value
 
 
 _queues: weakref.WeakSet[RedisQueue] = weakref.WeakSet()
