@@ -88,12 +88,9 @@ class Keeper:
     def _mark_down(self, kept: Kept, error: BackendUnavailableError, adding: bool = False) -> None:
         """What is not kept any more is not kept again for that."""
         with self._changed:
-            already, kept.down = kept.down, True
-            kept.adding_failed = kept.adding_failed or adding
-            kept.silent = not error.only_adding
-            kept.down_reports += 1
+            is_news = kept.note_failure(error, adding)
             self._changed.notify_all()
-        if not already:
+        if is_news:
             notices.tell(Event.BACKEND_DOWN, queue=kept.queue.name, detail=str(error))
 
     def _publish_now(self, queue: Queue, records: list[Record]) -> None:
@@ -307,13 +304,8 @@ class Keeper:
     def _report_answer(self, kept: Kept, reports: int, takes_tasks: bool) -> None:
         """It has answered; ``reports`` is how many there were before it was asked."""
         with self._changed:
-            if kept.down_reports != reports:
-                return
-            kept.silent = False
-            if not takes_tasks:
-                return
-            was_down, kept.down, kept.adding_failed = kept.down, False, False
-        if was_down:
+            is_news = kept.down_reports == reports and kept.note_answer(takes_tasks)
+        if is_news:
             notices.tell(Event.BACKEND_UP, queue=kept.queue.name)
 
     def _publish_again(self, kept: Kept) -> None:

@@ -6,6 +6,7 @@ import math
 import time
 
 from .doubts import Doubts
+from .errors import BackendUnavailableError
 from .interfaces import Record, Verdict
 from .queues import Queue
 
@@ -64,6 +65,22 @@ class Kept:
         """The next beat says something else than the last one: it is due at once."""
         self.changes += 1
         self.beaten_at = None
+
+    def note_failure(self, error: BackendUnavailableError, adding: bool) -> bool:
+        """It is down; tells whether that is news. ``adding`` says that it was the write of an add that failed."""
+        was_down, self.down = self.down, True
+        self.adding_failed = self.adding_failed or adding
+        self.silent = not error.only_adding
+        self.down_reports += 1
+        return not was_down
+
+    def note_answer(self, takes_tasks: bool) -> bool:
+        """It has answered; tells whether it is up again by that."""
+        self.silent = False
+        if not takes_tasks:
+            return False
+        was_down, self.down, self.adding_failed = self.down, False, False
+        return was_down
 
     def can_be_dropped(self) -> bool:
         """Whether it is let go without a call: it answers nothing, and there is nothing to catch up with."""
