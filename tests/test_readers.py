@@ -279,6 +279,16 @@ def test_a_consumer_without_a_queue_is_told_that_the_default_is_not_there(site: 
     )
 
 
+def test_a_consumer_that_has_the_name_of_a_forgotten_queue_in_place_of_the_queue_is_an_error(site: Any) -> None:
+    both = "[taskqueue:default]\ntype=sqlite\npath=z\n" + SQLITE
+    assert error_of(site, both + "[taskqueue-server:mail]\n[taskqueue-server:default]\n") == (
+        "site.ini: [taskqueue-server:mail] queue: is not given, so that this consumer takes from 'default', and none "
+        "takes from 'mail', the name that it has; takes mail, or default if that is meant"
+    )
+    assert site(both + "[taskqueue-server:mail]\nqueue = default\n").servers[0].queue == "default"
+    assert site(both + "[taskqueue-server:mail]\n[taskqueue-server:x]\nqueue = mail\n").servers[0].queue == "default"
+
+
 @pytest.mark.parametrize("consumer", ["", "[taskqueue-server:x]\nconsume = no\n", "[taskqueue-server:x]\nqueue=mail\n"])
 def test_a_local_queue_without_a_consumer_is_an_error_that_says_what_to_add(site: Any, consumer: str) -> None:
     error = error_of(site, "[taskqueue:default]\n" + consumer + (SQLITE if "mail" in consumer else ""))

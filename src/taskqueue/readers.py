@@ -256,6 +256,7 @@ def read_sections(
     if not queues and {server.queue for server in servers} == {"default"}:
         queues = [QueueSettings()]
     known = {queue.queue for queue in queues}
+    _refuse_name_for_queue(server_sections, servers, known)
     for section, server in zip(server_sections, servers, strict=True):
         if server.queue not in known:
             raise section.error("queue", _no_such_queue(server.queue, known))
@@ -277,6 +278,18 @@ def _refuse_twice(sections: Sequence[Section], names: Sequence[str], queues: Seq
     for index, (section, name) in enumerate(zip(sections, names, strict=True)):
         if seen[index] in seen[:index]:
             raise section.error("", f"there is another {name!r}; takes a name that is there once")
+
+
+def _refuse_name_for_queue(sections: Sequence[Section], servers: Sequence[ServerSettings], known: set[str]) -> None:
+    """``[taskqueue-server:mail]`` names a consumer. Who meant the queue would wait for ever for the tasks of that."""
+    forgotten = known - {server.queue for server in servers}
+    for section, server in zip(sections, servers, strict=True):
+        if section.head in forgotten and "queue" not in section.options:
+            raise section.error(
+                "queue",
+                f"is not given, so that this consumer takes from {server.queue!r}, and none takes from "
+                f"{section.head!r}, the name that it has; takes {section.head}, or {server.queue} if that is meant",
+            )
 
 
 def _no_such_queue(name: str, known: set[str]) -> str:

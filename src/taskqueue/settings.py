@@ -245,6 +245,11 @@ class Section:
     around_option: tuple[str, str] = (" ", "")
     folder: str = ""  # where relative paths begin; empty: where the process stands
 
+    @property
+    def head(self) -> str:
+        """The name that its head gives it."""
+        return self.name
+
     def error(self, option: object, message: str) -> ConfigurationError:
         """The one line for an option of this section, or for the section itself where the option is empty."""
         return ConfigurationError(one_line(f"{self.place_of(option)}: {message}"))

@@ -116,6 +116,39 @@ def test_a_consumer_of_a_queue_that_is_not_there_is_told_with_those_that_are(rea
     )
 
 
+@pytest.mark.parametrize("options", ["", "concurrent_limit 2\n", "name web\n"])
+def test_a_queue_in_the_head_of_a_consumer_of_another_one_is_told(read, options, tmp_path):
+    text = f"""\
+%import taskqueue
+<taskqueue />
+<taskqueue-server />
+<taskqueue mailhost>
+  type sqlite
+  path tasks.db
+</taskqueue>
+<taskqueue-server mailhost>
+{options}</taskqueue-server>
+"""
+    assert line_of(read, tmp_path, text) == (
+        f"zope.conf: line {FIRST_LINE + 7}: <taskqueue-server mailhost> queue: is not given, so that this consumer "
+        "takes from 'default', and none takes from 'mailhost', the name that it has; takes mailhost, or default if "
+        "that is meant"
+    )
+
+
+def test_a_queue_in_the_head_of_a_consumer_is_told_where_there_is_no_default(read, tmp_path):
+    text = "%import taskqueue\n<taskqueue mailhost />\n<taskqueue-server mailhost />\n"
+    assert line_of(read, tmp_path, text).endswith("takes mailhost, or default if that is meant")
+
+
+def test_a_queue_of_two_names_is_told(read, tmp_path):
+    text = "%import taskqueue\n<taskqueue mail>\ntype local\nqueue letters\n</taskqueue>\n"
+    assert line_of(read, tmp_path, text) == (
+        f"zope.conf: line {FIRST_LINE + 3}: <taskqueue mail> queue: is 'letters', and the section's head says 'mail'; "
+        "takes the name once"
+    )
+
+
 def test_two_queues_of_one_name_are_told(read, tmp_path):
     text = "%import taskqueue\n<taskqueue-server />\n<taskqueue />\n<taskqueue />\n"
     assert line_of(read, tmp_path, text) == (

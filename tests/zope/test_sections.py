@@ -87,10 +87,10 @@ def test_a_sections_name_is_what_its_queue_or_consumer_is_called(read, tmp_path)
     assert servers(configuration)["main"].queue == "main"
 
 
-def test_a_name_that_is_an_option_wins_over_the_sections(read, tmp_path):
+def test_a_consumers_name_that_is_an_option_wins_over_the_sections(read, tmp_path):
     text = """\
         %import taskqueue
-        <taskqueue a>
+        <taskqueue b>
           queue b
         </taskqueue>
         <taskqueue-server a>
@@ -101,6 +101,21 @@ def test_a_name_that_is_an_option_wins_over_the_sections(read, tmp_path):
     configuration = read(write(tmp_path, text))
     assert set(queues(configuration)) == {"b"}
     assert set(servers(configuration)) == {"c"}
+
+
+@pytest.mark.parametrize(
+    "consumers",
+    [
+        "<taskqueue-server mail>\nqueue default\n</taskqueue-server>\n",  # who says so means it
+        "<taskqueue-server>\nname mail\n</taskqueue-server>\n",  # the instance's name, as buildout gives it
+        "<taskqueue-server mail/>\n<taskqueue-server other>\nqueue mail\n</taskqueue-server>\n",
+        "<taskqueue-server mail/>\n<taskqueue-server other>\nqueue mail\nconsume no\n</taskqueue-server>\n",
+    ],
+)
+def test_a_consumer_of_another_queue_may_have_the_name_of_one_that_is_not_forgotten(read, consumers, tmp_path):
+    mail = "<taskqueue mail>\ntype sqlite\npath mail.db\n</taskqueue>\n"
+    configuration = read(write(tmp_path, f"%import taskqueue\n<taskqueue />\n{mail}{consumers}"))
+    assert servers(configuration)["mail"].queue == "default"
 
 
 def test_a_relative_path_begins_at_the_clienthome(read, tmp_path):

@@ -45,6 +45,12 @@ class _Place(settings.Section):
     header: str = ""
     line: int = 0
     lines: Mapping[str, int] = field(default_factory=dict)
+    name_in_head: str = ""
+
+    @property
+    def head(self) -> str:
+        """Not what an option gives: who writes ``name`` means the consumer."""
+        return self.name_in_head
 
     def place_of(self, option: object) -> str:
         """File, line, section and option."""
@@ -109,7 +115,12 @@ class Section:
             header=self.header,
             line=self.line,
             lines=self._lines,
+            name_in_head=self._name,
         )
+        if self.kind == "taskqueue" and self._name and place.name != self._name:
+            raise place.error(
+                naming, f"is {place.name!r}, and the section's head says {self._name!r}; takes the name once"
+            )
         known = settings.QUEUE_OPTIONS if self.kind == "taskqueue" else settings.SERVER_OPTIONS
         for option in options:
             if option not in {each.name for each in known} and difflib.get_close_matches(option, [naming], cutoff=0.75):
