@@ -66,6 +66,24 @@ def test_a_misspelt_option_is_one_line_with_the_near_one(place, option, typo, tm
 
 
 @pytest.mark.parametrize(
+    ("head", "near"),
+    [
+        ("taskqeue default", "taskqueue"),
+        ("TaskQueues", "taskqueue"),
+        ("task-queue", "taskqueue"),
+        ("taskqueue-sever", "taskqueue-server"),
+        ("taskqueue_server mail", "taskqueue-server"),
+        ("taskqueue-servers /", "taskqueue-server"),
+    ],
+)
+def test_a_misspelt_section_is_one_line_with_the_near_one(read, head, near, tmp_path):
+    kind = head.partition(" ")[0]
+    end = "" if head.endswith("/") else f"concurrent_limit 2\n</{kind}>\n"
+    line = line_of(read, tmp_path, f"%import taskqueue\n<taskqueue />\n<taskqueue-server />\n<{head}>\n{end}")
+    assert line == f"zope.conf: line {FIRST_LINE + 3}: <{head}>: is not a section; did you mean <{near}>?"
+
+
+@pytest.mark.parametrize(
     ("kind", "typo", "near"), [("taskqueue", "qeue", "queue"), ("taskqueue-server", "nam", "name")]
 )
 def test_a_misspelt_name_is_one_line_with_the_near_one(read, kind, typo, near, tmp_path):

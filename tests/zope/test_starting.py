@@ -104,12 +104,24 @@ def test_without_our_zcml_zope_does_not_start(make_instance, sections, filters, 
             "<taskqueue-server> concurrent_limit: takes a whole number, 1 or more, not '0'",
         ),
         (DURABLE.replace("</taskqueue>", "</product-config>"), "</product-config>: closes <taskqueue> of line "),
+        (
+            DURABLE.replace("taskqueue-server>", "taskqueue-sever>"),
+            "<taskqueue-sever>: is not a section; did you mean <taskqueue-server>?",
+        ),
+        (
+            DURABLE.replace("<taskqueue>", "<taskqueue />\n<taskqueue mail>", 1).replace(
+                "<taskqueue-server>", "<taskqueue-server mail>", 1
+            ),
+            "<taskqueue-server mail> queue: is not given, so that this consumer takes from 'default', and none takes",
+        ),
     ],
 )
 def test_a_wrong_zope_conf_is_one_line_and_zope_does_not_start(make_instance, sections, line):
-    told = printed_by_refusal(make_instance(sections=sections))
+    instance = make_instance(sections=sections)
+    told = printed_by_refusal(instance)
     assert re.match(r"taskqueue: zope\.conf: line \d+: ", told)
     assert told.partition(": line ")[2].partition(": ")[2].startswith(line)
+    assert instance.run(BIN / "taskqueue", "check", instance.zope_conf) == (2, f"{told}\n")
 
 
 def test_tasks_on_redis_run_as_those_on_sqlite_do(make_instance):

@@ -212,12 +212,15 @@ def _start_section(parser: Any, section: Any, rest: str) -> Any:
         fail(ConfigurationError(one_line(f"{where}: has options, and no section such as <{rest.strip()}> in it")))
     match = HEADER.fullmatch(rest.strip())
     kind = match["kind"].lower().removesuffix("/") if match else ""
-    if kind not in KINDS or parser.stack or match is None:
+    if parser.stack or match is None:
         return _begin(parser, section, rest)
     try:
         definition = parser.context.schema.gettype(kind)
     except SchemaError:
+        _refuse_misspelt(parser, kind, rest)
         return _begin(parser, section, rest)  # which tells that the type is not known
+    if kind not in KINDS:
+        return _begin(parser, section, rest)
     name = (match["name"] or "").removesuffix("/")
     sections = _sections(parser.context, parser.url, section)
     ours = Section(sections, definition, kind, name, file_of(parser.url).name, parser.lineno)
@@ -227,6 +230,19 @@ def _start_section(parser: Any, section: Any, rest: str) -> Any:
         return section
     parser.stack.append((kind, None, section))
     return ours
+
+
+def _refuse_misspelt(parser: Any, kind: str, rest: str) -> None:
+    """Where there is no such section: who reads the file for ours alone would pass it over."""
+    near = difflib.get_close_matches(kind.replace("_", "-"), KINDS, n=1, cutoff=0.8)
+    if near and kind not in KINDS:
+        file = file_of(parser.url).name
+        head = f"<{rest.strip()}>"
+        fail(
+            ConfigurationError(
+                one_line(f"{file}: line {parser.lineno}: {head}: is not a section; did you mean <{near[0]}>?")
+            )
+        )
 
 
 def _end_section(parser: Any, section: Any, rest: str) -> Any:
