@@ -15,6 +15,7 @@ from typing import Any
 from . import lifecycle
 from .configure import Configuration, read_ini, read_keywords
 from .errors import ConfigurationError
+from .readers import refuse_both
 from .wsgi import Application, TaskQueueFilter, TransactionMiddleware
 
 
@@ -28,7 +29,7 @@ def filter_app_factory(app: Application, global_conf: Mapping[str, str], **local
         if inside is not None:
             if configuration.is_default:
                 return TaskQueueFilter(app, lifecycle=inside)
-            _refuse_both(configuration, inside)
+            refuse_both(configuration, inside.installation.configuration)
             inside.withdraw()
         return TaskQueueFilter(app, configuration=configuration, program=program)
 
@@ -49,15 +50,6 @@ def _refuse_bare_zope() -> None:
         raise ConfigurationError(
             'the ZCML of taskqueue is not loaded in this Zope: put <include package="taskqueue"/> into its site.zcml, '
             "or zcml = taskqueue into the part of the instance in buildout.cfg"
-        )
-
-
-def _refuse_both(configuration: Configuration, inside: lifecycle.Lifecycle) -> None:
-    there = inside.installation.configuration
-    if not there.is_default:
-        raise ConfigurationError(
-            f"{PurePath(configuration.source).name} has sections [taskqueue…], and {PurePath(there.source).name} has "
-            "sections <taskqueue…>, too; keep one of them"
         )
 
 

@@ -120,6 +120,15 @@ def _refuse_both(ini: IniFile) -> None:
                 )
 
 
+def refuse_both(configuration: Configuration, of_zope: Configuration) -> None:
+    """Raise ConfigurationError where both an ini file and the zope.conf that it serves configure something."""
+    if not of_zope.is_default:
+        raise ConfigurationError(
+            one_line(f"{Path(configuration.source).name} has sections [taskqueue…], and {Path(of_zope.source).name} ")
+            + "has sections <taskqueue…>, too; keep one of them"
+        )
+
+
 def _refuse_misspelt_settings(ini: IniFile) -> None:
     """``taskqueues.queue.x.type`` would be ignored here, and be an error to the application."""
     for file in ini.all_files():

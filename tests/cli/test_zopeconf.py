@@ -3,6 +3,7 @@ import sys
 import pytest
 
 from taskqueue.cli import zopeconf
+from taskqueue.configure import Configuration
 from taskqueue.errors import ConfigurationError
 
 CONF = "%define INSTANCE /srv/zope\ninstancehome $INSTANCE\n\n<zodb_db main>\n</zodb_db>\n"
@@ -57,6 +58,16 @@ def test_without_zconfig_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "taskqueue.zope.reading", None)
     with pytest.raises(ConfigurationError, match=r"site is a zope\.conf: install wsgi-taskqueue\[zope\]"):
         zopeconf.read(write(tmp_path, CONF))
+
+
+def test_an_ini_file_with_sections_of_its_own_needs_neither_zconfig_nor_the_zope_conf(tmp_path, monkeypatch):
+    ini = Configuration((), (), "zope.ini")
+    zopeconf.refuse_both(ini, tmp_path / "nowhere.conf")
+    file = write(tmp_path, f"{CONF}%import taskqueue\n<taskqueue />\n<taskqueue-server />\n", "zope.conf")
+    with pytest.raises(ConfigurationError, match=r"zope\.ini has sections .* and zope\.conf has"):
+        zopeconf.refuse_both(ini, file)
+    monkeypatch.setattr(zopeconf, "find_spec", lambda _name: None)
+    zopeconf.refuse_both(ini, file)
 
 
 def test_what_it_configures_is_read_without_any_zope(tmp_path):

@@ -65,6 +65,8 @@ def test_sections_of_the_ini_file_are_used_where_zope_conf_has_none(make_instanc
         assert anna.get("/site/@@add", task="/site/@@tasks_note")[0] == 200
         instance.effects.wait_for(1, kind="tasks_note", user="anna")
         assert '"queues": {"letters": 0}' in anna.get("/@@state")[1]
+        status, printed = instance.run(BIN / "taskqueue", "check", instance.zope_ini)
+        assert (status, "queue letters" in printed) == (0, True), printed
     assert "consumer default" not in process.output
 
 
@@ -76,9 +78,12 @@ def test_without_any_section_there_is_a_local_queue_and_it_says_so(make_instance
 
 
 def test_sections_in_both_files_are_refused(make_instance):
-    assert printed_by_refusal(make_instance(more_ini=INI_SECTIONS)) == (
+    instance = make_instance(more_ini=INI_SECTIONS)
+    told = printed_by_refusal(instance)
+    assert told == (
         "taskqueue: zope.ini has sections [taskqueue…], and zope.conf has sections <taskqueue…>, too; keep one of them"
     )
+    assert instance.run(BIN / "taskqueue", "check", instance.zope_ini) == (2, f"{told}\n")
 
 
 @pytest.mark.parametrize(

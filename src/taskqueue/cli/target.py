@@ -131,8 +131,13 @@ def _read_file(file: Path, app: str) -> Configuration:
     if zopeconf.is_zope_conf(file):
         return zopeconf.read(file)
     configuration = read_ini(file, app=app)
-    zope_conf = zopeconf.named_in(file) if configuration.is_default else None
-    return configuration if zope_conf is None else zopeconf.read(zope_conf)
+    zope_conf = zopeconf.named_in(file)
+    if zope_conf is None:
+        return configuration
+    if configuration.is_default:
+        return zopeconf.read(zope_conf)
+    zopeconf.refuse_both(configuration, zope_conf)
+    return configuration
 
 
 def close_targets() -> None:

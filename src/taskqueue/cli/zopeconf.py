@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from .. import readers
 from ..configure import Configuration
 from ..errors import ConfigurationError
 
@@ -38,6 +40,13 @@ def read(file: Path) -> Configuration:
     except ImportError as error:
         raise ConfigurationError(f"{file.name} is a zope.conf: install wsgi-taskqueue[zope] ({error})") from None
     return read_zope_conf(file)
+
+
+def refuse_both(configuration: Configuration, zope_conf: Path) -> None:
+    """Raise ConfigurationError where an ini file has sections, and the zope.conf that it names has, too."""
+    # Without Zope, or its zope.conf, an ini file with sections of its own can still be looked at.
+    if zope_conf.is_file() and find_spec("ZConfig") is not None:
+        readers.refuse_both(configuration, read(zope_conf))
 
 
 def load(file: Path) -> Any:
