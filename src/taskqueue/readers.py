@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from . import spelling
 from .converters import boolean
 from .errors import ConfigurationError
 from .inifiles import APP_KINDS, SERVED_KINDS, IniFile
@@ -263,7 +264,7 @@ def read_sections(
     # Consumers of different queues may have one name: that of the instance, as buildout gives it.
     _refuse_twice(server_sections, [server.name for server in servers], [server.queue for server in servers])
     if not queues and {server.queue for server in servers} == {"default"}:
-        queues = [QueueSettings()]
+        queues = [QueueSettings(place=server_sections[0].place_of("queue"))]
     known = {queue.queue for queue in queues}
     _refuse_name_for_queue(server_sections, servers, known)
     for section, server in zip(server_sections, servers, strict=True):
@@ -275,9 +276,7 @@ def read_sections(
             raise section.error(
                 "type",
                 f"a local queue is seen by this process only, and no consumer here takes from {queue.queue!r}: "
-                f"add a consumer ([taskqueue-server:{queue.queue}], <taskqueue-server>, or servers=) with queue = "
-                f"{queue.queue}, "
-                "or use another type",
+                f"add {spelling.consumer(section.place_of('type'), queue.queue)}, or use another type",
             )
     return Configuration(tuple(queues), tuple(servers), source)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import spelling
 from .converters import (
     base_url,
     boolean,
@@ -337,9 +338,10 @@ def _refuse_other_types(section: Section, kind: str, table: Sequence[Option]) ->
             raise section.error(_shortened(given), _no_such_option(given, table, near))
     for given, names in types.items():
         of_types = f"is an option of type {' or '.join(names)}"
+        added = spelling.option(section.place_of("type"), "type", names[0])
         if "type" in section.options:
             raise section.error(given, f"{of_types}, and this queue is of type {kind}")
-        raise section.error(given, f"{of_types}; no type is given, so it is {kind}; add type = {names[0]}")
+        raise section.error(given, f"{of_types}; no type is given, so it is {kind}; add {added}")
 
 
 def _types_with(given: object) -> list[str]:

@@ -113,7 +113,7 @@ def test_a_url_may_leave_the_password_to_a_file(tmp_path):
         ({"url": f"redis://:{SECRET}@h", "password_file": "f"}, "password_file cannot stand beside password"),
         ({"user": "ada"}, "user needs password or password_file"),
         ({"port": 65536}, "port takes a number from 1 to 65535"),
-        ({"tls_ca_file": "ca.pem"}, "tls_ca_file needs tls = true"),
+        ({"tls_ca_file": "ca.pem"}, "tls_ca_file needs tls to be true"),
         ({"tls": True, "unix_socket_path": "/s"}, "tls cannot be used with unix_socket_path"),
         ({"tls": True, "tls_key_file": "key.pem"}, "tls_key_file needs tls_cert_file"),
     ],

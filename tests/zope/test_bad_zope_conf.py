@@ -167,6 +167,13 @@ def test_a_queue_of_two_names_is_told(read, tmp_path):
     )
 
 
+def test_what_to_add_is_written_as_in_a_zope_conf(read, tmp_path):
+    line = line_of(read, tmp_path, "%import taskqueue\n<taskqueue>\npath tasks.db\n</taskqueue>\n")
+    assert line.endswith("so it is local; add type sqlite")
+    line = line_of(read, tmp_path, "%import taskqueue\n<taskqueue letters/>\n")
+    assert line.endswith(": add <taskqueue-server> with queue letters, or use another type")
+
+
 def test_two_queues_of_one_name_are_told(read, tmp_path):
     text = "%import taskqueue\n<taskqueue-server />\n<taskqueue />\n<taskqueue />\n"
     assert line_of(read, tmp_path, text) == (

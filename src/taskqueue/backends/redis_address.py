@@ -98,7 +98,7 @@ def _check(given: Mapping[str, Any]) -> None:
         raise ValueError("port takes a number from 1 to 65535")
     files = [name for name in ("tls_ca_file", "tls_cert_file", "tls_key_file") if name in given]
     if files and not given.get("tls"):
-        raise ValueError(f"{files[0]} needs tls = true, or a url that begins with rediss")
+        raise ValueError(f"{files[0]} needs tls to be true, or a url that begins with rediss")
     if given.get("tls") and "unix_socket_path" in given:
         raise ValueError("tls cannot be used with unix_socket_path: what goes through a socket stays on this machine")
     if "tls_key_file" in given and "tls_cert_file" not in given:

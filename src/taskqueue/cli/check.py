@@ -8,9 +8,10 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from .. import converters, witnesses
+from .. import converters, spelling, witnesses
 from ..configure import Installation, backend_options, register_witnesses
 from ..errors import BackendError
 from ..interfaces import Migrating
@@ -179,35 +180,26 @@ def _warnings(installation: Installation) -> list[str]:
     found = []
     if configuration.is_default:
         found.append("nothing is configured: one local queue and one consumer, both named default")
+    places = {queue.queue: queue.place for queue in configuration.queues}
     for name, queue in installation.queues.items():
+        written = partial(spelling.option, places[name])
         servers = [server for server in configuration.servers if server.queue == name]
         if not servers:
-            cure = _consumer_to_add(next(each for each in configuration.queues if each.queue == name))
+            cure = spelling.consumer(places[name], name)
             found.append(f"queue {name!r}: nobody consumes it here; add {cure}, or serve it elsewhere")
         elif all(server.consume == "no" for server in servers):
-            found.append(f"queue {name!r}: nobody consumes it here, as its consumers say consume = no")
+            found.append(f"queue {name!r}: nobody consumes it here, as its consumers say {written('consume', 'no')}")
         if "joins" in queue.backend.capabilities and not witnesses.registered():
             found.append(
-                f"queue {name!r}: shared = true needs the application's session factory, by the option witness or "
-                "register_witness; none is registered here"
+                f"queue {name!r}: {written('shared', 'true')} needs the application's session factory, by the "
+                "option witness or register_witness; none is registered here"
             )
         if "durable" not in queue.backend.capabilities and not configuration.is_default:
             found.append(
-                f"queue {name!r}: it is {queue.type}, and its tasks end with the process; type = sqlite keeps them"
+                f"queue {name!r}: it is {queue.type}, and its tasks end with the process; "
+                f"{written('type', 'sqlite')} keeps them"
             )
     return found
-
-
-def _consumer_to_add(queue: QueueSettings) -> str:
-    """A consumer of a queue, written as the queue is: as a section, a setting or a keyword."""
-    name = queue.queue
-    if f"taskqueue.queue.{name}." in queue.place:
-        return f"taskqueue.server.{name}.queue = {name}"
-    if queue.place.startswith("queues["):
-        return f"servers={{{name!r}: {{'queue': {name!r}}}}}"
-    if "<taskqueue" in queue.place:
-        return f"<taskqueue-server> with queue {name}"
-    return f"[taskqueue-server:{name}]" + (f" with queue = {name}" if name != "default" else "")
 
 
 # ---- showing -----------------------------------------------------------------------------------------------------

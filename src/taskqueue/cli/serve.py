@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from .. import spelling
 from ..errors import ConfigurationError
 from ..wsgi import Lifecycle
 from .screen import Screen
@@ -49,8 +50,11 @@ def _refuse_if_idle(target: str, lifecycles: Sequence[Lifecycle]) -> None:
             "config.include('taskqueue.pyramid') and settings taskqueue.queue.… and taskqueue.server.…"
         )
     if not any(lifecycle.installation.wants_to_consume for lifecycle in lifecycles):
+        queues = lifecycles[0].installation.configuration.queues
+        place = queues[0].place if queues else ""
         raise ConfigurationError(
-            f"{target}: nothing to consume: there is no [taskqueue-server:…] section, or each says consume = no"
+            f"{target}: nothing to consume: there is no {spelling.consumers(place)}, or each says "
+            f"{spelling.option(place, 'consume', 'no')}"
         )
 
 

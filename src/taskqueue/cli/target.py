@@ -19,10 +19,12 @@ from typing import Any, TypeVar
 
 from paste.deploy import loadapp
 
+from .. import spelling
 from ..configure import Configuration, Installation, read_ini
 from ..errors import BackendError, ConfigurationError, UnknownQueueError
 from ..interfaces import Migrating, Record
 from ..queues import Queue
+from ..settings import QueueSettings
 from ..wsgi import Lifecycle
 from . import wiring, zopeconf
 from .screen import Screen
@@ -92,9 +94,10 @@ class Target:
             return None
         is_durable = "durable" in queue.backend.capabilities
         lives = "it belongs to" if is_durable else "it lives in the memory of"
+        durable = spelling.option(self._settings_of(queue).place, "type", "sqlite")
         return (
             f"queue {queue.name!r} is {queue.type}: {lives} the process that serves, "
-            "and cannot be reached from here; with type = sqlite it could"
+            f"and cannot be reached from here; with {durable} it could"
         )
 
     def nothing_yet(self, queue: Queue) -> str | None:
@@ -114,8 +117,10 @@ class Target:
         """The file that holds a queue, None for one that is held otherwise."""
         if queue.type != "sqlite":
             return None
-        settings = next(each for each in self.installation.configuration.queues if each.queue == queue.name)
-        return Path(settings.backend_options["path"])
+        return Path(self._settings_of(queue).backend_options["path"])
+
+    def _settings_of(self, queue: Queue) -> QueueSettings:
+        return next(each for each in self.installation.configuration.queues if each.queue == queue.name)
 
 
 def open_target(text: str) -> Target:
