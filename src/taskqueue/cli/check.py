@@ -18,10 +18,10 @@ from ..interfaces import Migrating
 from ..queues import Queue
 from ..record import is_secret_header
 from ..settings import QUEUE_OPTIONS, SERVER_OPTIONS, Option, QueueSettings, ServerSettings
-from . import wiring
+from . import wiring, zopeconf
 from .newfile import why_not_made
 from .screen import Screen, Word, duration, size
-from .target import NO_TABLES, Target, ini_file_of, open_target, refuse_unloadable
+from .target import NO_TABLES, Target, ini_file_of, open_target, refuse_unloadable, zope_conf_of
 from .trial import why_nothing_can_be_added
 from .verb import FAILED, OK, Verb
 
@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace, screen: Screen) -> int:
     count."""
     target = open_target(arguments.target)
     refuse_unloadable(arguments.target)
+    zope_conf = zope_conf_of(arguments.target)
+    unread = zopeconf.refuse_unstartable(zope_conf) if zope_conf is not None else ""
     installation = target.installation
     register_witnesses(installation.configuration)  # one that cannot be had keeps the site from starting
     reached = {queue.name: _reach(target, queue) for queue in installation.queues.values()}
@@ -59,6 +61,7 @@ def run(arguments: argparse.Namespace, screen: Screen) -> int:
         _warnings(installation)
         + _warnings_of_stores(installation, reached)
         + (wiring.warnings(file) if file is not None else [])
+        + ([unread] if unread else [])
     )
     screen.document(_as_document(target, reached, warnings))
     _print(screen, target, reached, warnings)
@@ -277,7 +280,7 @@ VERBS = (
             "would lack, and what endangers tasks. Whether a store takes tasks is tried, where it is there already,\n"
             "by a write that leaves nothing behind. The exit status is 1 when a store cannot be reached, when no\n"
             "task can be added to it, or, with --strict, when there is a warning, and 2 when the configuration is\n"
-            "wrong."
+            "wrong. Of a zope.conf all is read as Zope reads it."
         ),
         examples=("check app.ini", "check app.ini --json", "check app.ini --strict", "check myapp:app"),
         has_queue=False,

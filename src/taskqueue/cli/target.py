@@ -145,6 +145,14 @@ def _read_file(file: Path, app: str) -> Configuration:
     return configuration
 
 
+def zope_conf_of(text: str) -> Path | None:
+    """The zope.conf that an argument names, or that its ini file names; None for what is not Zope's."""
+    ini = _ini_file(text)
+    if ini is None:
+        return None
+    return ini[0] if zopeconf.is_zope_conf(ini[0]) else zopeconf.named_in(ini[0])
+
+
 def close_targets() -> None:
     """Close what verbs have opened in this process: connections, and the lease of one that added."""
     while _opened:

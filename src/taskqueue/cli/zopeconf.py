@@ -49,6 +49,15 @@ def refuse_both(configuration: Configuration, zope_conf: Path) -> None:
         readers.refuse_both(configuration, read(zope_conf))
 
 
+def refuse_unstartable(file: Path) -> str:
+    """Raise ConfigurationError for what Zope would not start with; why that cannot be told here, empty when it can."""
+    try:
+        from ..zope.strictness import refuse_unstartable as refuse  # noqa: PLC0415  # it needs some of Zope
+    except ImportError as error:
+        return f"{file.name}: what Zope says of it cannot be told here ({error})"
+    return refuse(file)
+
+
 def load(file: Path) -> Any:
     """Zope's application: this starts Zope."""
     from ..zope.site import load_application  # noqa: PLC0415  # it needs all of Zope
