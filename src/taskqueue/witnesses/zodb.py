@@ -24,6 +24,7 @@ EXTENSION_NAME = "taskqueue"
 LATE_SECONDS = 86400.0  # so long a commit may still land that was sent by somebody who is gone
 CLOCKS_DIFFER_SECONDS = 300.0
 REMEMBERED_KEYS = 10_000
+OPENINGS = 10
 
 _LAST_MOMENT = 64e9  # in the year 3998; the ids end a century later
 _PACKED = "p"  # status of a transaction of which a pack has looked through the records
@@ -111,7 +112,10 @@ class ZODBWitness(Witness):
         searches = {key: self._progress.get(key) or _begin(mark) for key, mark in marks.items()}
         # Asked before the history is read: what somebody else may write is written later than what is read.
         is_ours_alone = _is_ours_alone(storage)
-        seen = _read(storage, searches, deadline)
+        # What commits from now on is nobody's question yet, and a file that grows while it is read looks damaged to the
+        # ZODB. Of storages to which others commit, only the history itself tells what is in it.
+        stop = storage.lastTransaction() if is_ours_alone else None
+        seen = _read(storage, searches, deadline, stop)
         return {key: self._judge(key, searches[key], mark, seen, is_ours_alone) for key, mark in marks.items()}
 
     def _judge(self, key: str, search: _Progress, mark: WitnessMark, seen: _Seen, is_ours_alone: bool) -> Testimony:
@@ -206,13 +210,13 @@ class _Seen(NamedTuple):
     is_unreadable: bool  # there is extension data that cannot be read, and may hold a key
 
 
-def _read(storage: Any, searches: Mapping[str, _Progress], deadline: float) -> _Seen:
+def _read(storage: Any, searches: Mapping[str, _Progress], deadline: float, stop: bytes | None) -> _Seen:
     found: set[str] = set()
     intact: set[bytes] = set()
     beginnings = {search.until for search in searches.values()}
     first = last = min(beginnings)
     is_complete, is_unreadable = True, False
-    with _transactions(storage, first) as transactions:
+    with _transactions(storage, first, stop) as transactions:
         for record in transactions:
             last = record.tid
             if last in beginnings and record.status != _PACKED:
@@ -225,6 +229,8 @@ def _read(storage: Any, searches: Mapping[str, _Progress], deadline: float) -> _
             if last > first and time.monotonic() > deadline:  # it gets on, however little time there is
                 is_complete = False
                 break
+            if last == stop:
+                break  # the next one may be half written
     return _Seen(found, intact, last, is_complete, is_unreadable)
 
 
@@ -237,14 +243,24 @@ def _transaction_id_at(seconds: float) -> bytes:
 
 
 @contextlib.contextmanager
-def _transactions(storage: Any, start: bytes) -> Iterator[Iterable[Any]]:
-    transactions = storage.iterator(start)
+def _transactions(storage: Any, start: bytes, stop: bytes | None) -> Iterator[Iterable[Any]]:
+    transactions = _open_history(storage, start, stop)
     try:
         yield transactions
     finally:
         close = getattr(transactions, "close", None)  # of a FileStorage's: it holds the file open
         if close is not None:
             close()
+
+
+def _open_history(storage: Any, start: bytes, stop: bytes | None) -> Iterable[Any]:
+    """A FileStorage opens none while the end of its file is half written. Where that is by us, it is waited for."""
+    for _ in range(OPENINGS if stop is not None else 0):
+        try:
+            return storage.iterator(start, stop)  # type: ignore[no-any-return]  # the ZODB publishes no types
+        except (ValueError, AttributeError):  # the second one for small files, by a slip of the ZODB's
+            storage.lastTransaction()  # has the lock under which it is written
+    return storage.iterator(start, stop)  # type: ignore[no-any-return]  # the same
 
 
 def _keys_in(record: Any) -> Iterable[str] | None:
