@@ -7,6 +7,7 @@ at the end do what zope.testrunner does with layers.
 import sys
 import unittest
 
+import pytest
 import transaction
 from OFS.Folder import manage_addFolder
 from plone.testing import Layer
@@ -35,7 +36,10 @@ class View:
     def __init__(self, context, request):
         self.context, self.request = context, request
 
-    def __call__(self, title=""):
+    def __call__(self, title="", fail="", status=""):
+        if fail:
+            raise ValueError("no such title")
+        self.request.response.setStatus(int(status or 200))
         self.context.manage_changeProperties(title=title)
         return "done"
 
@@ -102,8 +106,27 @@ class Functional(unittest.TestCase):
     def test_a_task_that_fails_can_be_looked_at(self):
         taskqueue.add("/nowhere")
         transaction.commit()
-        [task] = run_tasks(self.layer)
+        [task] = run_tasks(self.layer, check=False)
         assert (task.state, task.last_outcome.status) == ("scheduled", 404)
+
+    def test_a_task_that_fails_fails_the_test_and_says_why(self):
+        for url, reason in (
+            (
+                "/nowhere",
+                r"^GET /nowhere is scheduled: answered 404; again in .*\. With check=False, run_tasks returns it$",
+            ),
+            ("/folder/@@retitle?fail=yes", r"^GET /folder/@@retitle is scheduled: .*ValueError: no such title"),
+            ("/folder/@@retitle?status=302", r"^GET /folder/@@retitle is dead: answered 302"),
+        ):
+            taskqueue.add(url)
+            transaction.commit()
+            with pytest.raises(AssertionError, match=reason):
+                run_tasks(self.layer)
+
+    def test_what_is_not_committed_is_told(self):
+        taskqueue.add("/folder/@@retitle")
+        with pytest.raises(AssertionError, match="nothing to run; 1 not committed"):
+            run_tasks(self.layer)
 
 
 class RedisFunctional(Functional):

@@ -26,7 +26,7 @@ def run(*cases, **environ):
 def test_layers_with_a_local_queue():
     ran = run("Integration", "Functional")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert ran.stdout.count(" ran 1\n") == 8
+    assert ran.stdout.count(" ran 1\n") == 10
 
 
 @pytest.mark.process
@@ -34,4 +34,4 @@ def test_layers_with_a_queue_on_redis():
     with Server() as server:
         ran = run("RedisIntegration", "RedisFunctional", TASKQUEUE_TEST_REDIS=f"unix://{server.socket_path}")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert ran.stdout.count(" ran 1\n") == 8
+    assert ran.stdout.count(" ran 1\n") == 10

@@ -33,7 +33,7 @@ from ..configure import Installation, install, read_keywords
 from ..consumer.attempt import Claim, attempt
 from ..producer.joining import pending as pending_in
 from ..queues import Queue
-from ..record import Task, decode
+from ..record import State, Task, decode
 from ..settings import ServerSettings
 from ..wsgi import TaskQueueFilter
 from . import utilities
@@ -107,16 +107,22 @@ class _Tasks:
         self._gate = TaskQueueFilter(application, lifecycle=_NoLifecycle(installation))  # type: ignore[arg-type]  # it is called for nothing else
         self._application = cleanly(self._gate.replay)
 
-    def run(self, limit: int = 1000) -> list[Task]:
+    def run(self, check: bool, limit: int = 1000) -> list[Task]:
         """Replay what is ready, one after the other, until nothing is, each in another thread; as they were then."""
+        __tracebackhide__ = True
         ran: list[Task] = []
         while True:
             claimed = self.queue.backend.exchange(OWNER, "test", [], 1, alone=True).claimed
             if not claimed:
-                return ran
+                break
             if len(ran) >= limit:
                 raise AssertionError(f"after {limit} replays there is more to do: does a task add itself?")
             ran.append(self._replay(Claim(claimed[0])))
+            if check and ran[-1].state != State.DONE:
+                raise AssertionError(_failure(ran[-1]))
+        if check and not ran and (count := len(pending())):
+            raise AssertionError(f"nothing to run; {count} not committed: transaction.commit() comes before run_tasks")
+        return ran
 
     def _replay(self, claim: Claim) -> Task:
         settings: ServerSettings = self.installation.servers[0]
@@ -150,14 +156,24 @@ def pending() -> tuple[Task, ...]:
     return pending_in(transaction.manager)
 
 
-def run_tasks(layer: Any) -> list[Task]:
+def run_tasks(layer: Any, *, check: bool = True) -> list[Task]:
     """Replay what the committed transactions of a test have added, and what these tasks add in turn.
 
     Each runs in another thread, through the real publisher, as it would in a consumer. Returns the tasks as they are
     afterwards: ``state``, ``last_outcome``.
+
+    :param check: fail with AssertionError when a task ends in anything but done, such as a 404, and when nothing ran,
+        since what the test added is not committed.
     """
+    __tracebackhide__ = True
     tasks: _Tasks = layer["taskqueue"]
-    return tasks.run()
+    return tasks.run(check)
+
+
+def _failure(task: Task) -> str:
+    outcome = task.last_outcome
+    told = "was not run" if outcome is None else outcome.reason + (f" ({outcome.error})" if outcome.error else "")
+    return f"{task.method} {task.path} is {task.state}: {told}. With check=False, run_tasks returns it"
 
 
 TASK_QUEUE_FIXTURE = TaskQueueLayer(name="TaskQueue:Fixture")
