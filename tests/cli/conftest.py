@@ -97,11 +97,11 @@ class Site:
         )
         assert not self.backend(queue).exchange(owner, "default", [settlement], 0).refused
 
-    def finish(self, state="done", queue="default", url="/work", wipe=False, reason="answered", **fields):
+    def finish(self, state="done", queue="default", url="/work", wipe=False, reason="answered", error="", **fields):
         """The id of a task that was run."""
         owner = self.owner(queue)
         task_id = self.publish(url, queue, **fields)
-        self.settle(owner, self.claim(owner, queue), state, queue, reason, wipe)
+        self.settle(owner, self.claim(owner, queue), state, queue, reason, wipe, error=error)
         self.backend(queue).retire(owner)
         return task_id
 

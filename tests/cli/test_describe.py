@@ -3,10 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskqueue.cli import describe
-from taskqueue.cli.describe import redacted, redacted_url
+from taskqueue.cli.describe import Described, redacted, redacted_url
 from taskqueue.interfaces import Record
 from taskqueue.queues import Queue
-from taskqueue.record import Keyring, Principal, Task, encode, new_id
+from taskqueue.record import Keyring, Outcome, Principal, Task, encode, new_id
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 
@@ -92,3 +92,61 @@ def test_variables_of_the_connection_lose_their_queries():
         "REQUEST_URI": "/x?a=…",
         "HTTP_COOKIE": "…",
     }
+
+
+# ---- what the last replay came to --------------------------------------------------------------------------------
+
+
+def described(reason, **fields):
+    task = Task(
+        id=new_id(),
+        queue="default",
+        method="GET",
+        url="/a",
+        last_outcome=Outcome(state="dead", reason=reason, **fields),
+    )
+    return Described(queue_with(), Record(id=task.id, body=b""), task)
+
+
+@pytest.mark.parametrize(
+    ("reason", "fields", "told"),
+    [
+        (
+            "raised KeyError; attempts used up (4, allowed 4)",
+            {"error": "KeyError: 'no such order: 42'"},
+            "raised KeyError: 'no such order: 42'; attempts used up (4, allowed 4)",
+        ),
+        ("raised ValueError; again in 30 s", {"error": "ValueError: "}, "raised ValueError; again in 30 s"),
+        ("raised ValueError", {"error": "ValueError: see /x?token=1"}, "raised ValueError: see /x?token=…"),
+        (
+            "answered 302",
+            {"status": 302, "headers": (("Location", "http://x/require_login?came_from=/a"),)},
+            "answered 302 to http://x/require_login?came_from=…",
+        ),
+        ("answered 302", {"status": 302}, "answered 302"),
+        ("answered 201", {"status": 201, "headers": (("Location", "/a/1"),)}, "answered 201"),
+        ("answered 500; again in 4 min", {"status": 500}, "answered 500; again in 4 min"),
+        ("answered 401; attempts used up (3, allowed 3)", {}, "answered 401; attempts used up (3, allowed 3)"),
+        ("not run: as anna; it would run as nobody", {}, "not run: as anna; it would run as nobody"),
+    ],
+)
+def test_the_last_replay_is_told_with_its_cause(reason, fields, told):
+    assert described(reason, **fields).told() == told
+
+
+def test_what_is_too_long_loses_the_end_of_its_cause_and_not_what_came_of_it():
+    failed = described("raised KeyError; again in 30 s", error=f"KeyError: {'x' * 400}")
+    assert failed.told(50) == f"raised KeyError: {'x' * 17}…; again in 30 s"
+    assert len(failed.told(50)) == 50
+    assert described(f"not run: {'x' * 100}").told(20) == "not run: xxxxxxxxxx…"
+
+
+def test_a_problem_is_told_in_place_of_the_last_replay():
+    broken = Described(queue_with(), Record(id="1", body=b""), None, "the seal is not ours")
+    assert (broken.told(), broken.told(9)) == ("the seal is not ours", "the seal…")
+
+
+@given(st.text(), st.text(), st.integers(min_value=0, max_value=80))
+def test_the_cause_is_cut_to_the_width_where_there_is_room(kind, text, width):
+    failed = described(f"raised {kind}; again in 30 s", error=f"{kind}: {text}")
+    assert len(failed.told(width)) <= max(width, len(failed.last) + 1)

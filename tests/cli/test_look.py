@@ -143,6 +143,24 @@ def test_a_row_tells_the_path_and_not_the_query(run, site):
     assert words[5:] == ["1", "ann", "GET", "/report", "answered", "500"]
 
 
+def test_a_row_tells_whole_why_a_task_was_refused(run, site):
+    reason = (
+        "not run: added by anna in /site/acl_users, it would run as nobody; the credentials of its request are not "
+        "good any more, or not at this path"
+    )
+    site.finish("dead", reason=reason)
+    assert run("list", site.ini).out.rstrip().endswith(reason)
+
+
+def test_a_row_and_the_end_of_waiting_tell_what_an_exception_says(run, site):
+    error = f"OperationalError: no such table: orders {'x' * 300}"
+    task_id = site.finish("dead", reason="raised OperationalError; attempts used up (4, allowed 4)", error=error)
+    row = run("list", site.ini).out.rstrip()
+    assert "  raised OperationalError: no such table: orders xxx" in row
+    assert row.endswith("xxx…; attempts used up (4, allowed 4)")
+    assert f"is dead: raised {error}; attempts used up" in run("wait", site.ini, task_id).out
+
+
 def test_json_has_stable_keys_and_iso_times(run, site):
     site.finish("dead")
     (found,) = run("list", site.ini, "--json").document

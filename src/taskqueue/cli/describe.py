@@ -7,6 +7,7 @@ by the columns that its store keeps beside it, and by the reason.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from ..record import Outcome, Task, as_dict, decode, decode_envelope, is_secret_
 from .screen import iso
 
 REDACTED = "…"
+UNLIMITED = sys.maxsize
 TIMES = ("due", "added_at", "staged_at", "published_at", "first_claimed_at", "claimed_at", "finished_at")
 _QUERY = re.compile(r"\?([^\s\"'<>#]*=[^\s\"'<>#]*)")
 
@@ -53,6 +55,31 @@ class Described:
         if self.problem:
             return self.problem
         return redacted(self.outcome.reason) if self.outcome is not None else ""
+
+    def told(self, width: int = UNLIMITED) -> str:
+        """The same with its cause: what an exception says, and where a redirect leads. Too much of it is cut there, and
+        not what comes of it."""
+        if self.problem or self.outcome is None:
+            return _cut(self.last, width)
+        reason, cause = self.last, redacted(_cause(self.outcome))
+        if not cause:
+            return _cut(reason, width)
+        what, semicolon, ending = reason.partition("; ")
+        return _cut(f"{what}{cause}", max(0, width - len(semicolon + ending))) + semicolon + ending
+
+
+def _cause(outcome: Outcome) -> str:
+    """What the reason does not say."""
+    kind, _, text = outcome.error.partition(": ")
+    if text and outcome.reason.startswith(f"raised {kind}"):
+        return f": {text}"
+    location = next((value for name, value in outcome.headers if name.lower() == "location"), "")
+    is_redirect = outcome.status is not None and 300 <= outcome.status < 400
+    return f" to {location}" if is_redirect and location else ""
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
 def read(queue: Queue, record: Record) -> Described:

@@ -24,7 +24,7 @@ STATES = tuple(state.value for state in STORED_STATES)
 NOT_DONE = tuple(state for state in STATES if state != "done")
 ENDS = ("done", "dead")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
-LAST_WIDTH = 60
+LAST_WIDTH = 160  # the last column: nothing behind it is pushed aside
 
 
 # ---- list --------------------------------------------------------------------------------------------------------
@@ -95,7 +95,6 @@ def _merged(
 
 def _list_row(each: Described, now: float) -> list[Word]:
     record, task = each.record, each.task
-    last = each.last if len(each.last) <= LAST_WIDTH else each.last[: LAST_WIDTH - 1] + "…"
     return [
         record.id,
         each.queue.name,
@@ -105,7 +104,7 @@ def _list_row(each: Described, now: float) -> list[Word]:
         each.user or "-",
         task.method if task is not None else "-",
         each.path,
-        last,
+        each.told(LAST_WIDTH),
     ]
 
 
@@ -222,7 +221,8 @@ def _tell_end(screen: Screen, described: Described) -> int:
     record = described.record
     screen.document(describe.brief(described) | {"timed_out": False})
     colour = "red" if record.state == "dead" else "green"
-    why = f": {described.last}" if described.last else ""
+    told = described.told()
+    why = f": {told}" if told else ""
     tries = f" after {record.attempts} attempts" if record.attempts > 1 else ""
     screen.line(f"task {record.id} ({escaped(described.path)}) is ", (record.state, colour), f"{tries}{why}")
     return OK if record.state == "done" else FAILED
