@@ -151,9 +151,10 @@ def test_the_command_line_reads_zope_conf_and_an_ini_file_that_names_it(filled):
         assert str(filled.folder / "var" / "tasks.db") in printed
 
 
-def test_the_command_line_serves_a_zope_without_a_port(make_instance):
+@pytest.mark.parametrize("file", ["zope_ini", "zope_conf"])
+def test_the_command_line_serves_a_zope_without_a_port(make_instance, file):
     instance = make_instance()
-    with Process(BIN / "taskqueue", "serve", instance.zope_ini, env=instance.environ) as process:
+    with Process(BIN / "taskqueue", "serve", getattr(instance, file), env=instance.environ) as process:
         instance.effects.wait_for(1, kind="note", is_task=True)
         assert process.end(signal.SIGTERM) == 0
     assert instance.states() == {"done": 1}
