@@ -128,6 +128,16 @@ def test_the_time_of_an_answer_is_that_of_a_second_question(run, make_site, monk
     assert len(asked) == 2
 
 
+def test_an_empty_file_that_is_there_stays_empty(run, make_site):
+    site = make_site()
+    file = site.folder / "default.db"
+    file.touch()
+    before = sorted(site.folder.iterdir())
+    ran = run("check", site.ini)
+    assert (ran.status, "there are no tables yet" in ran.out) == (0, True)
+    assert (file.stat().st_size, sorted(site.folder.iterdir())) == (0, before)
+
+
 def test_a_file_that_will_be_made_is_as_it_should_be_and_is_not_made(run, make_site):
     site = make_site()
     ran = run("check", site.ini)

@@ -16,6 +16,23 @@ def test_nothing_is_made_where_a_file_could_be(tmp_path, name):
     assert os.stat(tmp_path).st_mtime_ns == before.st_mtime_ns
 
 
+@pytest.mark.parametrize("name", ["a" * 247, "ä" * 123])
+def test_a_long_name_leaves_room_for_those_beside_it(tmp_path, name):
+    assert why_not_made(tmp_path / name) is None
+    assert why_not_made(tmp_path / "folder" / name) is None
+
+
+@pytest.mark.parametrize("name", ["a" * 248, "a" * 255, "ä" * 124])
+def test_a_name_beside_which_there_is_no_room_is_told(tmp_path, name):
+    size = len(name.encode())
+    for file in (tmp_path / name, tmp_path / "folder" / name):
+        assert why_not_made(file) == (
+            f"{file} cannot be made: its name has {size} bytes, and may have 247, as there are files beside it, up to "
+            "-journal; give a shorter name"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_relative_path_begins_where_the_process_stands(in_folder, tmp_path):
     (tmp_path / "app.ini").touch()
     assert why_not_made(in_folder / "tasks.db") is None
