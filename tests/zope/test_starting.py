@@ -31,6 +31,14 @@ SEE = (
 )
 
 
+AS_ANNA = """
+import base64, taskqueue, transaction
+credentials = base64.b64encode(b"anna:annas-secret").decode()
+taskqueue.add("/site/@@note?mark=anna", headers={"Authorization": f"Basic {credentials}"})
+transaction.commit()
+"""
+
+
 def printed_by_refusal(instance):
     """The one line with which Zope does not start."""
     with instance.serve() as process:
@@ -55,6 +63,15 @@ def test_scripts_add_and_consume_nothing_even_where_all_processes_shall(make_ins
         assert "taskqueue-start" not in threads
     assert instance.states() == {"ready": 3}
     assert instance.effects.read() == []
+
+
+def test_what_a_script_adds_with_a_login_runs_as_that_user(make_instance, tmp_path):
+    instance = make_instance()
+    script = tmp_path / "nightly.py"
+    script.write_text(AS_ANNA)
+    instance.script(script)
+    with Process(BIN / "taskqueue", "serve", instance.zope_conf, env=instance.environ):
+        instance.effects.wait_for(1, form={"mark": "anna"}, user="anna", kind="note")
 
 
 def test_sections_of_the_ini_file_are_used_where_zope_conf_has_none(make_instance):
